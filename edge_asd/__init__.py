@@ -1,0 +1,1 @@
+"""Hears a machine going wrong: the daemon that runs beside it."""

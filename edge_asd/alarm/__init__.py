@@ -1,0 +1,1 @@
+"""When a run of clip scores becomes an alarm: pure folds."""

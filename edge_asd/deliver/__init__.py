@@ -1,0 +1,1 @@
+"""What leaves the device: the wire contract and the MQTT client."""

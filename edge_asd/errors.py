@@ -1,0 +1,46 @@
+"""Everything this package raises on purpose.
+
+EdgeAsdError
+├── ConfigError              the operator must fix a file
+├── AudioError               this recording cannot be scored
+├── BundleError              the bundle must be fetched or exported again
+│   ├── BundleCorrupt        a digest differs from the manifest
+│   ├── GoldenMismatch       this machine computes other numbers than the one that exported
+│   └── HeadUnknown          the bundle knows no machine of this name
+└── SourceError              the microphone failed; the daemon opens it again
+
+Lost audio, an invalid segment and a broker that is away are states, counted and shown, not errors.
+A message names the value, what was allowed, and what to do.
+"""
+
+
+class EdgeAsdError(Exception):
+    """Root of every error raised on purpose."""
+
+
+class ConfigError(EdgeAsdError):
+    """A setting is missing, unknown or out of range."""
+
+
+class AudioError(EdgeAsdError):
+    """A recording cannot be read or holds nothing that can be scored."""
+
+
+class BundleError(EdgeAsdError):
+    """A bundle cannot be used on this device."""
+
+
+class BundleCorrupt(BundleError):
+    """A file in the bundle does not match its recorded digest."""
+
+
+class GoldenMismatch(BundleError):
+    """The golden waveform scores differently here than where the bundle was exported."""
+
+
+class HeadUnknown(BundleError):
+    """The bundle has no head for the machine that was asked for."""
+
+
+class SourceError(EdgeAsdError):
+    """An audio source cannot be opened or stopped delivering; opening it again may help."""

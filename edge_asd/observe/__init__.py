@@ -1,0 +1,1 @@
+"""How the daemon is watched: Prometheus metrics, systemd, logs."""

@@ -1,0 +1,1 @@
+"""Machines rendered by physics, healthy and faulty: pure numpy, seeded."""

@@ -1,0 +1,1 @@
+"""From segments and clips to one calibrated number: backbone, heads, fusion, calibration."""

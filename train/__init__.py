@@ -1,0 +1,1 @@
+"""Learns from normal sound what the daemon loads. Runs from a checkout, never on a device."""
