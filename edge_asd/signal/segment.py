@@ -38,7 +38,7 @@ class Windows:
     """segments scored per clip, equally spaced, the last one flush with the clip's end"""
 
     def __post_init__(self) -> None:
-        if not (self.segments >= 2 and 0 < self.segment <= self.clip):  # noqa: PLR2004 - first and last
+        if not (self.segments >= 2 and 0 < self.segment <= self.clip):
             msg = f"need segments >= 2 and 0 < segment <= clip, got {self}"
             raise ValueError(msg)
 
