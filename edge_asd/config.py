@@ -1,0 +1,249 @@
+"""Settings: a TOML file, over it the environment, over it systemd's credentials (decision 11).
+
+``EDGE_ASD__MQTT__HOST=broker`` sets ``mqtt.host``; so does a credential file named ``mqtt__host``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, SettingsConfigDict, SettingsError
+
+from edge_asd.alarm.alarm import Policy
+from edge_asd.deliver.message import NAME, Topics
+from edge_asd.deliver.publisher import Broker, Tls
+from edge_asd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+    from pydantic_settings import PydanticBaseSettingsSource
+
+PREFIX = "EDGE_ASD__"
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
+
+
+def node_name() -> str:
+    """This computer's name, as far as it can stand in a topic."""
+    return re.sub(r"[^a-zA-Z0-9_-]+", "-", socket.gethostname().partition(".")[0]).strip("-") or "node"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(_Table):
+    """``[mqtt.tls]``: an encrypted connection; the table alone switches it on."""
+
+    ca_file: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    insecure: bool = False
+
+    @model_validator(mode="after")
+    def _cert_and_key_belong_together(self) -> TlsSettings:
+        if (self.cert is None) != (self.key is None):
+            msg = "cert and key belong together: give both or none"
+            raise ValueError(msg)
+        return self
+
+
+class MqttSettings(_Table):
+    """``[mqtt]``: the broker; without the table nothing is published."""
+
+    host: str = Field(min_length=1, pattern=r"^[^\s/]+$")
+    port: int = Field(default=1883, ge=1, le=65_535)
+    username: str | None = None
+    password: SecretStr | None = None
+    base: str = "edge_asd"
+    tls: TlsSettings | None = None
+
+    @field_validator("base")
+    @classmethod
+    def _base_is_a_topic(cls, base: str) -> str:
+        return Topics("node", base).base
+
+    def broker(self) -> Broker:
+        """As the publisher wants it."""
+        tls = Tls(**dict(self.tls)) if self.tls else None
+        password = self.password.get_secret_value() if self.password else None
+        return Broker(self.host, self.port, self.username, password, tls)
+
+
+class MetricSettings(_Table):
+    """``[metrics]``: where Prometheus may ask."""
+
+    listen: str = Field(default="127.0.0.1:9464", pattern=r"^$|^.+:\d{1,5}$")
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port; None when metrics are off."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if self.listen else None
+
+
+class SourceSettings(_Table):
+    """``[sources.NAME]``: where sound comes from."""
+
+    input: str = Field(min_length=1)
+    channel: int = Field(default=0, ge=0)
+    loop: bool = False
+    speed: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    fault: str | None = None
+    fault_after_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    severity: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0)
+
+
+class AlarmSettings(_Table):
+    """``[machines.NAME.alarm]``: when a run of clips is an alarm."""
+
+    threshold: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    deadband: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    on_delay: int = Field(default=3, ge=1)
+    off_delay: int = Field(default=6, ge=1)
+
+    def policy(self, threshold: float) -> Policy:
+        """With the bundle's threshold where none is set here."""
+        own = threshold if self.threshold is None else self.threshold
+        return Policy(own, self.deadband, self.on_delay, self.off_delay)
+
+
+class MachineSettings(_Table):
+    """``[machines.NAME]``: which source a machine is heard by, and what it is compared with."""
+
+    source: Name
+    bundle: str = Field(default="builtin", min_length=1)
+    head: str | None = None
+    alarm: AlarmSettings = AlarmSettings()
+
+
+class Config(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    node: Name = Field(default_factory=node_name)
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    mqtt: MqttSettings | None = None
+    metrics: MetricSettings = MetricSettings()
+    sources: dict[Name, SourceSettings] = Field(min_length=1)
+    machines: dict[Name, MachineSettings] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _machines_have_ears(self) -> Config:
+        for name, machine in self.machines.items():
+            if machine.source not in self.sources:
+                msg = f"machines.{name}.source is {machine.source!r}, but the sources are {', '.join(self.sources)}"
+                raise ValueError(msg)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the sources know it
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the environment of a service is systemd's to set
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Credentials win over the environment, which wins over the file."""
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not folder:
+            return env_settings, init_settings
+        secrets = NestedSecretsSettingsSource(
+            file_secret_settings, folder, "ok", secrets_prefix="", secrets_nested_delimiter="__"
+        )
+        return secrets, env_settings, init_settings
+
+
+def load_config(path: Path) -> Config:
+    """Read a file, and what the environment and the credentials say over it.
+
+    Raises:
+        ConfigError: with one line a mistake: where it is, what it is, what was allowed.
+    """
+    _check_environment()
+    try:
+        return Config(**tomllib.loads(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).lower()
+        msg = f"{path}: cannot be read: {reason}"
+        raise ConfigError(msg) from error
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path}: is no toml: {str(error).lower()}"
+        raise ConfigError(msg) from error
+    except SettingsError as error:
+        msg = f"the environment or a credential cannot be read: {error}"
+        raise ConfigError(msg) from error
+    except ValidationError as error:
+        # the value of a password must not reach a log through the exception's own text
+        raise ConfigError("\n".join(_complaints(path, error))) from None
+
+
+def _check_environment() -> None:
+    """pydantic-settings looks only for names it knows; a typo in the first level would go unnoticed."""
+    for variable in os.environ:
+        first = variable.upper().removeprefix(PREFIX).partition("__")[0].lower()
+        if variable.upper().startswith(PREFIX) and first not in Config.model_fields:
+            msg = f"environment variable {variable}: {_unknown([first])}"
+            raise ConfigError(msg)
+
+
+def _complaints(path: Path, error: ValidationError) -> Iterator[str]:
+    environment = {variable.upper() for variable in os.environ}
+    for detail in error.errors(include_url=False):
+        place = [str(level) for level in detail["loc"] if level != "[key]"]
+        variable = PREFIX + "__".join(place).upper()
+        where = f"environment variable {variable}" if variable in environment else str(path)
+        if detail["type"] == "extra_forbidden":
+            yield f"{where}: {_unknown(place)}"
+        else:
+            yield f"{where}: {'.'.join(place) or 'settings'}: {_complaint(detail, place)}"
+
+
+def _complaint(detail: ErrorDetails, place: list[str]) -> str:
+    said = detail["msg"].removeprefix("Value error, ")
+    said = said[:1].lower() + said[1:]
+    if detail["type"] == "missing":
+        return "is missing"
+    if not place or "password" in place or isinstance(detail["input"], dict | BaseModel):
+        return said
+    return f"{said}, got {detail['input']!r}"
+
+
+def _unknown(place: list[str]) -> str:
+    known = list(_fields(Config, place[:-1]))
+    close = get_close_matches(place[-1], known, n=1)
+    advice = f"did you mean {close[0]}" if close else f"allowed: {', '.join(known)}"
+    return f"{'.'.join(place)}: is unknown; {advice}"
+
+
+def _fields(model: type[BaseModel], place: list[str]) -> Mapping[str, Any]:
+    """The settings of the table at ``place``; names chosen by the operator lead nowhere and are passed over."""
+    for level in place:
+        if level not in model.model_fields:
+            continue
+        model = next(_models(model.model_fields[level].annotation))
+    return model.model_fields
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
