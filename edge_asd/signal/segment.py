@@ -43,16 +43,17 @@ class Windows:
             raise ValueError(msg)
 
     def starts(self, length: int) -> list[int]:
-        """First samples of the segments of a clip of ``length`` samples (OEVAE report, section 2)."""
-        last = max(0, length - self.segment)
+        """First samples of the segments of a clip of ``length`` samples (OEVAE report, section 2).
+
+        A clip of one segment or less has one: copies of it would count the same evidence again.
+        """
+        last = length - self.segment
+        if last <= 0:
+            return [0]
         return [i * (last // (self.segments - 1)) for i in range(self.segments - 1)] + [last]
 
 
 def segments(windows: Windows, clip: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut one clip (L,) into (B, S) segments; a clip shorter than a segment is tiled up to one.
-
-    A clip of one segment or less has one: copies of it would count the same evidence again.
-    """
-    if clip.size <= windows.segment:
-        return np.resize(clip, (1, windows.segment))
-    return np.stack([clip[s : s + windows.segment] for s in windows.starts(clip.size)])
+    """Cut one clip (L,) into (B, S) segments; a clip shorter than a segment is tiled up to one."""
+    whole = np.resize(clip, max(clip.size, windows.segment))
+    return np.stack([whole[s : s + windows.segment] for s in windows.starts(clip.size)])

@@ -67,7 +67,7 @@ def frames(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def spectrum(spec: LogMel, framed: NDArray[np.float32]) -> NDArray[np.complex64]:
     """One-sided spectrum of Hann-windowed frames: (..., n_fft) -> (..., F)."""
-    return np.fft.rfft(framed * _hann(spec.n_fft), axis=-1)
+    return np.fft.rfft(framed * _hann(spec.n_fft), axis=-1).astype(np.complex64)
 
 
 def decibels(spec: LogMel, power: NDArray[np.float32]) -> NDArray[np.float32]:

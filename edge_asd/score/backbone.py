@@ -1,0 +1,58 @@
+"""The network, in ONNX Runtime: views of a segment in, an embedding out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnxruntime as ort
+
+from edge_asd.errors import BundleError
+from edge_asd.signal.view import log_mel, magnitude
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_asd.signal.view import LogMel
+
+VIEWS: dict[str, Callable[[LogMel, NDArray[np.float32]], NDArray[np.float32]]] = {
+    "log_mel": log_mel,
+    "magnitude": magnitude,
+    "waveform": lambda _, waveforms: waveforms,
+}
+"""What a graph may ask for by the names of its inputs."""
+
+
+class Backbone:
+    """One loaded graph. Its threads sleep between segments."""
+
+    def __init__(self, graph: bytes, spec: LogMel, threads: int = 1) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises what it likes
+            msg = f"ONNX Runtime {ort.__version__} cannot load the backbone: {error}"
+            raise BundleError(msg) from error
+        self._spec = spec
+        self._views = [node.name for node in self._session.get_inputs()]
+        if unknown := set(self._views) - set(VIEWS):
+            msg = f"backbone asks for views {sorted(unknown)}; this version has {sorted(VIEWS)}"
+            raise BundleError(msg)
+
+    @property
+    def provider(self) -> str:
+        """Name of the execution provider in force: ``cpu``, ``cuda`` or ``tensorrt``."""
+        return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
+
+    def __call__(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(S,) -> (D,)."""
+        views = {name: VIEWS[name](self._spec, segment[None]) for name in self._views}
+        (embedding,) = self._session.run(["embedding"], views)
+        row: NDArray[np.float32] = embedding[0]
+        return row
