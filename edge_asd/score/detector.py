@@ -19,7 +19,7 @@ FLOOR = 1e-6
 
 
 class Detector(Protocol):
-    """A fitted one-class model; its array fields are what a bundle stores."""
+    """A fitted one-class model; its fields, all arrays, are what a bundle stores."""
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distance from normal, (B, D) -> (B,); larger is stranger."""

@@ -1,0 +1,311 @@
+"""The one file that travels from ``train`` to a device (architecture, decision 4).
+
+``NAME.asd`` is a stored zip: ``manifest.json``, ``heads.safetensors``, ``golden.safetensors``, ``CARD.md`` and,
+when there is a network, ``backbone.int8.onnx`` and for diagnosis ``backbone.fp32.onnx``. No pickle, no code.
+Opening it checks every digest; asking it for a head replays that head's golden waveform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from edge_asd.errors import BundleCorrupt, BundleError, GoldenMismatch, HeadUnknown
+from edge_asd.score.backbone import Backbone
+from edge_asd.score.calibration import Calibration
+from edge_asd.score.head import Head
+from edge_asd.score.listener import Listener
+from edge_asd.score.part import DETECTORS, Part, PartSpec
+from edge_asd.signal.segment import Windows
+from edge_asd.signal.view import LogMel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Tensors = Mapping[str, NDArray[np.generic]]
+
+BUILTIN = Path(__file__).parent / "builtin.asd"
+"""The bundle in the package: learned from rendered machines only (decision 13)."""
+MANIFEST, HEADS, GOLDEN, CARD = "manifest.json", "heads.safetensors", "golden.safetensors", "CARD.md"
+LARGEST = 256 * 2**20
+"""bytes a bundle may hold: more is a mistake or an attack"""
+TOLERANCE = 0.1
+"""how far a z-score may move between graphs, providers and machines (decision 5)"""
+Precision = Literal["int8", "fp32"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Thresholds(_Table):
+    """Where normal ends."""
+
+    decision: float
+    """fused score above which the DCASE rule says anomalous: 90 % of a gamma fitted to training scores"""
+    alarm: float = Field(gt=0)
+    """surprise each of ``on_delay`` clips must reach"""
+    on_delay: int = Field(default=3, ge=1)
+    """clips in a row the alarm threshold was set for"""
+    false_alarms_per_week: float = Field(default=1.0, gt=0)
+    """what it was set for, if clips were independent"""
+
+    def alarm_for(self, on_delay: int) -> float:
+        """The alarm threshold for another on-delay: surprises of clips in a row add up."""
+        return self.alarm * self.on_delay / on_delay
+
+
+class HeadCard(_Table):
+    """One machine the bundle knows."""
+
+    parts: tuple[PartSpec, ...] = Field(min_length=1)
+    thresholds: Thresholds
+    clips: int = Field(ge=1)
+    """normal clips it was fitted on"""
+    level_dbfs: tuple[float, float]
+    """quietest and loudest of them"""
+
+
+class Manifest(_Table):
+    """What a bundle says of itself."""
+
+    schema_: Literal["edge_asd.bundle/1"] = Field(default="edge_asd.bundle/1", alias="schema")
+    name: str
+    version: str
+    created: str
+    method: str
+    licence: str
+    """what may be done with it, and why"""
+    windows: Windows
+    front_end: LogMel
+    backbone: bool
+    """whether there is a network"""
+    heads: dict[str, HeadCard] = Field(min_length=1)
+    """by machine identity, ``set/machine/section``"""
+    metrics: dict[str, float] = {}
+    """measured at export, by name"""
+    files: dict[str, str] = {}
+    """SHA-256 of every other file"""
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """What one head said of one waveform where the bundle was exported."""
+
+    waveform: NDArray[np.int16]
+    """(L,)"""
+    z: NDArray[np.float64]
+    """fused score, then each part's"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: digests hold, manifest read, network loaded."""
+
+    path: Path
+    digest: str
+    """SHA-256 of the manifest, which holds all others"""
+    manifest: Manifest
+    backbone: Backbone | None
+    precision: Precision
+    heads: Mapping[str, Head]
+    golden: Mapping[str, Golden]
+
+    def key(self, name: str | None) -> str:
+        """The head meant by a name; None will do when there is only one.
+
+        Raises:
+            HeadUnknown: no such head, or several to choose from.
+        """
+        if name in self.heads:
+            return str(name)
+        if name is None and len(self.heads) == 1:
+            return next(iter(self.heads))
+        wanted = "no head was named" if name is None else f"no head {name!r}"
+        msg = f"{self.path}: {wanted}; choose one of {', '.join(self.heads)}"
+        raise HeadUnknown(msg)
+
+    def scorer(self, name: str | None = None) -> Listener:
+        """A listener for one machine, its golden waveform replayed.
+
+        Raises:
+            HeadUnknown: no such head, or several to choose from.
+            GoldenMismatch: this machine computes other numbers than the one that exported.
+        """
+        key = self.key(name)
+        listener = self.listener(key)
+        self._replay(key, listener)
+        return listener
+
+    def listener(self, key: str) -> Listener:
+        """A listener that has not been put to the test."""
+        alarm = self.manifest.heads[key].thresholds.alarm
+        return Listener(self.manifest.windows, self.manifest.front_end, self.heads[key], alarm, self.backbone)
+
+    def _replay(self, key: str, listener: Listener) -> None:
+        golden = self.golden[key]
+        z = golden_scores(listener, golden.waveform)
+        moved = np.abs(z - golden.z)
+        # a score far from normal is known only as well as its size allows
+        if self.precision == "int8" and not (moved <= TOLERANCE + 0.01 * np.abs(golden.z)).all():
+            msg = (
+                f"{self.path}: head {key!r} scores its golden waveform {np.round(z, 3).tolist()} here, "
+                f"{np.round(golden.z, 3).tolist()} where it was exported (tolerance {TOLERANCE}); "
+                "export it again or report this machine's processor"
+            )
+            raise GoldenMismatch(msg)
+
+
+def golden_scores(listener: Listener, waveform: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Fused score and part scores of a golden waveform."""
+    verdict = listener.score((waveform / 32_768).astype(np.float32))
+    return np.array([verdict.score, *(part.z for part in verdict.parts)])
+
+
+def open_bundle(path: Path, precision: Precision = "int8") -> Bundle:
+    """Open and verify a bundle.
+
+    Raises:
+        BundleError: it is missing, no bundle, or of another schema.
+        BundleCorrupt: a file is not what the manifest says.
+    """
+    files = _read(path)
+    manifest = _manifest(path, files.pop(MANIFEST))
+    _verify(path, manifest, files)
+    try:
+        tensors, golden = load(files[HEADS]), load(files[GOLDEN])
+        heads = {key: _unpack_head(key, card, tensors) for key, card in manifest.heads.items()}
+        goldens = {key: Golden(golden[f"{key}/waveform"], golden[f"{key}/z"]) for key in heads}
+    except (KeyError, SafetensorError, ValueError) as error:
+        msg = f"{path}: heads or golden vectors are incomplete ({error}); export the bundle again"
+        raise BundleError(msg) from error
+    graph = files.get(f"backbone.{precision}.onnx")
+    if manifest.backbone and graph is None:
+        msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
+        raise BundleError(msg)
+    backbone = Backbone(graph, manifest.front_end) if graph is not None else None
+    return Bundle(path, manifest_digest(manifest), manifest, backbone, precision, heads, goldens)
+
+
+def write_bundle(
+    path: Path,
+    manifest: Manifest,
+    graphs: Mapping[Precision, bytes],
+    heads: Mapping[str, Head],
+    golden: Mapping[str, Golden],
+    card: str,
+) -> Manifest:
+    """Write a bundle whole or not at all; the manifest comes back with its digests."""
+    tensors = {name: array for key, head in heads.items() for name, array in _pack_head(key, head).items()}
+    vectors = {f"{k}/{n}": v for k, g in golden.items() for n, v in (("waveform", g.waveform), ("z", g.z))}
+    files = {HEADS: save(tensors), GOLDEN: save(vectors), CARD: card.encode()}
+    files |= {f"backbone.{precision}.onnx": graph for precision, graph in graphs.items()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    sealed = manifest.model_copy(update={"files": digests})
+    files[MANIFEST] = (json.dumps(sealed.model_dump(mode="json", by_alias=True), indent=1) + "\n").encode()
+    store(path, files)
+    return sealed
+
+
+def store(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a stored zip beside ``path``, then put it in its place. Same content, same bytes."""
+    partial = path.with_name(path.name + ".partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name), files[name])
+    with partial.open("rb") as written:
+        os.fsync(written.fileno())
+    partial.replace(path)
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """What a bundle is known by."""
+    return hashlib.sha256(manifest.model_dump_json(by_alias=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            if (size := sum(entry.file_size for entry in archive.infolist())) > LARGEST:
+                msg = f"{path}: claims {size} bytes; a bundle holds at most {LARGEST}"
+                raise BundleError(msg)
+            return {name: archive.read(name) for name in archive.namelist()}
+    except FileNotFoundError as error:
+        msg = f"no bundle at {path}; export one with: python -m train export RUN --out {path}"
+        raise BundleError(msg) from error
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        msg = f"{path} is no bundle, or is damaged ({error}); copy it here again"
+        raise BundleCorrupt(msg) from error
+
+
+def _manifest(path: Path, text: bytes | None) -> Manifest:
+    try:
+        return Manifest.model_validate_json(text or b"")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or MANIFEST
+        msg = f"{path}: manifest not understood at {place}: {first['msg'].lower()}; was it exported by another version?"
+        raise BundleError(msg) from error
+
+
+def _verify(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    if extra := set(files) ^ set(manifest.files):
+        msg = f"{path}: files and manifest disagree about {', '.join(sorted(extra))}; copy the bundle here again"
+        raise BundleCorrupt(msg)
+    for name, expected in manifest.files.items():
+        if (found := hashlib.sha256(files[name]).hexdigest()) != expected:
+            msg = f"{path}: {name} has digest {found[:12]}…, the manifest says {expected[:12]}…; copy it here again"
+            raise BundleCorrupt(msg)
+
+
+def _pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
+    """A head as named tensors."""
+    c = head.calibration
+    packed: dict[str, NDArray[np.generic]] = {
+        f"{key}/body": c.body,
+        f"{key}/tail": np.array([c.excess, c.excesses]),
+    }
+    for part in head.parts:
+        prefix = f"{key}/{part.spec.name}"
+        arrays = {name: getattr(part.detector, name) for name in _arrays(part.spec)}
+        arrays |= {"feature_mean": part.mean, "feature_deviation": part.deviation}
+        arrays["centre"] = np.array([part.centre, part.spread])
+        packed |= {f"{prefix}/{name}": np.ascontiguousarray(value) for name, value in arrays.items()}
+    return packed
+
+
+def _arrays(spec: PartSpec) -> list[str]:
+    """Names of what a part's detector stores."""
+    return [field.name for field in fields(DETECTORS[spec.detector])]
+
+
+def _unpack_head(key: str, card: HeadCard, tensors: Tensors) -> Head:
+    excess, excesses = tensors[f"{key}/tail"].astype(float)
+    calibration = Calibration(tensors[f"{key}/body"].astype(np.float64), float(excess), int(excesses))
+    return Head(tuple(_unpack_part(f"{key}/{spec.name}", spec, tensors) for spec in card.parts), calibration)
+
+
+def _unpack_part(prefix: str, spec: PartSpec, tensors: Tensors) -> Part:
+    arrays = [tensors[f"{prefix}/{name}"].astype(np.float32) for name in _arrays(spec)]
+    centre, spread = tensors[f"{prefix}/centre"].astype(float)
+    return Part(
+        spec,
+        tensors[f"{prefix}/feature_mean"].astype(np.float32),
+        tensors[f"{prefix}/feature_deviation"].astype(np.float32),
+        DETECTORS[spec.detector](*arrays),
+        float(centre),
+        float(spread),
+    )
