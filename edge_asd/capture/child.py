@@ -1,0 +1,189 @@
+"""The process that opens the microphone: ``python -m edge_asd.capture.child RING RATE CHANNEL TOKEN``.
+
+It reads with blocking calls and writes the ring, nothing else, so that it can be killed whenever PortAudio hangs. Its
+standard input is a pipe from the parent; when that breaks, the kernel ends this process, hung or not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from edge_asd.capture import device, ring
+from edge_asd.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BLOCKS_PER_S = 10
+LATENCY_S = 0.5  # what the device may hold back while this process waits for the processor
+RATES = (48_000, 44_100)  # tried after the bundle's rate and the one that the device prefers
+
+
+class Piece(NamedTuple):
+    """One read from the device."""
+
+    samples: bytes
+    """float32, one channel"""
+    end: int
+    """device samples from the opening to the end of the piece, the lost ones included"""
+    waiting: int
+    """device samples that were already there behind it"""
+    time_s: float
+    """when, on the monotonic clock"""
+
+
+class Sink(Protocol):
+    """Where device samples go on their way to the ring."""
+
+    def write(self, samples: bytes) -> None:
+        """Append (n,) float32."""
+        ...
+
+    def jump(self, index: int) -> None:
+        """The next device sample is number ``index``."""
+        ...
+
+
+class Resampler:
+    """From the device's rate to the bundle's; the ring's index counts what comes out."""
+
+    def __init__(self, writer: ring.Writer, device_rate: int, rate: int) -> None:
+        import numpy as np  # noqa: PLC0415 - only a device that cannot do the bundle's rate pays for it
+        import soxr  # noqa: PLC0415 - same
+
+        self._writer, self._ratio = writer, rate / device_rate
+        self._array: Callable[[bytes], Any] = lambda samples: np.frombuffer(samples, np.float32)
+        self._stream = soxr.ResampleStream(device_rate, rate, 1, "float32")
+
+    def write(self, samples: bytes) -> None:
+        """Append (n,) float32 at the device's rate."""
+        self._writer.write(self._stream.resample_chunk(self._array(samples)).tobytes())
+
+    def jump(self, index: int) -> None:
+        """The next device sample is number ``index``; what the filter still held is lost with the rest."""
+        self._stream.clear()
+        self._writer.jump(max(round(index * self._ratio), self._writer.index))
+
+
+@dataclass
+class Listener:
+    """Passes pieces on one read late, for PortAudio tells of an overflow one read late (ALSA, ``ReadStream``).
+
+    The piece in hand when an overflow is told may be spliced from before and after it. It is thrown away together with
+    the piece that brought the news, and the clock says where the audio goes on.
+    """
+
+    sink: Sink
+    rate: int
+    """hertz of the device"""
+    held: Piece | None = None
+    sound: Piece | None = None
+    """the last piece that was surely whole"""
+
+    def hear(self, piece: Piece, *, overflowed: bool) -> int:
+        """Take one piece; returns the number of the device sample behind it."""
+        if overflowed:
+            self.held = None
+            index = max(self._by_clock(piece), piece.end)
+            self.sink.jump(index)
+            return index
+        if self.held:
+            self.sink.write(self.held.samples)
+            self.sound = self.held
+        self.held = piece
+        return piece.end
+
+    def _by_clock(self, piece: Piece) -> int:
+        """Where the device must be by the time that has passed since the last whole piece."""
+        if not self.sound:
+            return piece.end
+        passed = (piece.time_s - self.sound.time_s) * self.rate
+        return self.sound.end + self.sound.waiting + round(passed) - piece.waiting
+
+
+def listen(stream: Any, listener: Listener, frames: int, channel: int) -> None:  # noqa: ANN401 - sounddevice ships no types
+    """Read until killed.
+
+    Raises:
+        sounddevice.PortAudioError: the device failed.
+    """
+    end = 0
+    while True:
+        octets, overflowed = stream.read(frames)
+        now, waiting = time.monotonic(), max(stream.read_available, 0)
+        samples = memoryview(octets).cast("B").cast("f")[channel - 1 :: channel].tobytes()
+        end = listener.hear(Piece(samples, end + frames, waiting, now), overflowed=overflowed)
+
+
+def capture(writer: ring.Writer, rate: int, channel: int, token: str) -> None:
+    """Open the microphone and listen until killed.
+
+    Raises:
+        SourceError: it is not there, has no such channel, refuses, or fails.
+    """
+    found = device.find(token, device.here())
+    if not 1 <= channel <= found.channels:
+        msg = f"{token} has no channel {channel}, only 1 to {found.channels}"
+        raise SourceError(msg)
+    portaudio = device.library()
+    device_rate = _rate(portaudio, found, channel, rate)
+    frames = device_rate // BLOCKS_PER_S
+    wanted = {"device": found.index, "channels": channel, "samplerate": device_rate, "dtype": "float32"}
+    sink = writer if device_rate == rate else Resampler(writer, device_rate, rate)
+    try:
+        with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
+            writer.announce(device_rate)
+            listen(stream, Listener(sink, device_rate), frames, channel)
+    except portaudio.PortAudioError as error:
+        msg = f"{token} failed: {error}"
+        raise SourceError(msg) from error
+
+
+def _rate(portaudio: Any, found: device.Device, channel: int, rate: int) -> int:  # noqa: ANN401 - sounddevice ships no types
+    """The bundle's rate where the device can do it, else a higher one; a lower one would lack the upper bands.
+
+    Raises:
+        SourceError: the device can do none of them.
+    """
+    problem: object = None
+    for hertz in (hertz for hertz in (rate, found.rate, *RATES) if hertz >= rate):
+        try:
+            portaudio.check_input_settings(found.index, channel, "float32", samplerate=hertz)
+        except portaudio.PortAudioError as error:
+            problem = problem or error
+        else:
+            return hertz
+    msg = f"{found.token} cannot record at {rate} Hz or more: {problem}"
+    raise SourceError(msg)
+
+
+def end_with(parent: int) -> None:
+    """Die when the other end of this pipe closes, even inside a C loop: SIGIO's default action is to terminate."""
+    fcntl.fcntl(parent, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent, fcntl.F_SETFL, fcntl.fcntl(parent, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([parent], [], [], 0)[0]:  # it closed before we asked
+        signal.raise_signal(signal.SIGIO)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the child; an end that it can explain has a code of its own and one line of explanation."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then ends us
+    end_with(sys.stdin.fileno())
+    memory, rate, channel, token = arguments
+    try:
+        capture(ring.Writer(int(memory)), int(rate), int(channel), token)
+    except SourceError as error:
+        sys.stderr.write(f"{error}\n")
+        return os.EX_UNAVAILABLE
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

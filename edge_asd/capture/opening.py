@@ -1,0 +1,92 @@
+"""From one line of configuration to a source of sound."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_asd.capture.file import FileSource
+from edge_asd.capture.microphone import MicrophoneSource
+from edge_asd.capture.rendered import RenderedSource
+from edge_asd.errors import ConfigError
+from edge_asd.render.machine import Condition
+from edge_asd.render.performance import Performance, machine
+from edge_asd.render.room import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_asd.capture.source import Source
+
+
+SCHEMES = {"microphone": "microphone:TOKEN (see edge-asd devices)", "file": "file:PATH", "render": "render:MACHINE"}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """Which sound to listen to, and how."""
+
+    input: str
+    """``microphone:TOKEN``, ``file:PATH`` or ``render:MACHINE``, MACHINE being a kind and maybe ``/`` its number"""
+    channel: int | None = None
+    """counted from 1; by default the first of a microphone, the only one of a file"""
+    loop: bool = False
+    """begin a file again at its end"""
+    speed: float = 1.0
+    """of a file or a rendered machine: 1 is real time, 0 as fast as possible"""
+    fault: str | None = None
+    """what goes wrong with a rendered machine"""
+    fault_after_s: float = 0.0
+    """seconds of healthy sound before it does"""
+    severity: float = 1.0
+    """of the fault: above 0, incipient, to 1, about to fail"""
+    seed: int = 0
+    """which stretch of a rendered machine's life"""
+
+    def __post_init__(self) -> None:
+        scheme, colon, name = self.input.partition(":")
+        if scheme not in SCHEMES or not colon or not name:
+            msg = f"cannot listen to {self.input!r}, use one of {', '.join(SCHEMES.values())}"
+            raise ConfigError(msg)
+        if not self.speed >= 0 or not self.fault_after_s >= 0 or (self.channel is not None and self.channel < 1):
+            msg = f"need speed >= 0, fault_after_s >= 0 and channel >= 1, got {self}"
+            raise ConfigError(msg)
+
+
+def open_source(spec: SourceSpec, rate: int, *, clock: Callable[[], float] = time.monotonic) -> Source:
+    """Start listening at ``rate`` hertz.
+
+    Raises:
+        ConfigError: there is no such machine or fault to render.
+        SourceError: the file cannot be played. What is wrong with a microphone comes out of its first reads.
+    """
+    scheme, _, name = spec.input.partition(":")
+    if scheme == "microphone":
+        return MicrophoneSource(name, rate, channel=spec.channel or 1, clock=clock)
+    if scheme == "file":
+        path = Path(name).expanduser()
+        return FileSource(path, rate, speed=spec.speed, loop=spec.loop, channel=spec.channel, clock=clock)
+    return _rendered(spec, name, rate, clock)
+
+
+def _rendered(spec: SourceSpec, name: str, rate: int, clock: Callable[[], float]) -> RenderedSource:
+    kind, _, number = name.partition("/")
+    if number and not number.isdecimal():
+        msg = f"the number of a machine is a whole one, such as render:{kind}/1, got {number!r}"
+        raise ConfigError(msg)
+    which = int(number or 0)
+    player = machine(kind, which)
+    faulty = Condition(fault=spec.fault, severity=spec.severity) if spec.fault else None
+    if spec.fault and spec.fault not in player.faults:
+        msg = f"a {kind} has no fault called {spec.fault!r}, choose one of {', '.join(player.faults)}"
+        raise ConfigError(msg)
+    return RenderedSource(
+        Performance(player, Room(number=which), spec.seed, rate),
+        rate,
+        faulty=faulty,
+        fault_after_s=spec.fault_after_s,
+        speed=spec.speed,
+        clock=clock,
+    )
