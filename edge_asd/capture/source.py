@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from edge_asd.signal.segment import Block
+
+
+class SourceState(StrEnum):
+    """How an ear is."""
+
+    OK = "ok"
+    SILENT = "silent"
+    STUCK = "stuck"
+    CLIPPING = "clipping"
+    LOST = "lost"
+    RECOVERING = "recovering"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from edge_asd.alarm.alarm import Transition
+from edge_asd.capture.source import SourceState
 
 if TYPE_CHECKING:
     from edge_asd.alarm.alarm import Alarm, Policy
@@ -45,18 +46,6 @@ class Kind(StrEnum):
     def qos(self) -> int:
         """A score may be lost, nothing else. QoS 2 buys nothing: events carry an id."""
         return 0 if self is Kind.SCORE else 1
-
-
-class SourceState(StrEnum):
-    """How an ear is."""
-
-    OK = "ok"
-    SILENT = "silent"
-    STUCK = "stuck"
-    CLIPPING = "clipping"
-    LOST = "lost"
-    RECOVERING = "recovering"
-    FAILED = "failed"
 
 
 class Status(StrEnum):

@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from edge_asd.alarm.alarm import Transition
-from edge_asd.deliver.message import SourceState
+from edge_asd.capture.source import SourceState
 from edge_asd.errors import ConfigError
 from edge_asd.signal.health import Fault
 
