@@ -169,7 +169,7 @@ def _from_names(folder: Path) -> Iterator[Clip]:
             "domain": "source",  # evaluation files do not say, and without a label it is never used
             "label": "normal" if split == "train" else "unknown",
         }
-        for path in (folder / split).glob("*"):
+        for path in (folder / split).glob("[!.]*"):
             if path.suffix.lower() in AUDIO:
                 said = _said(path)
                 said["attribute"] = attributes.get(path.name, said["attribute"])
