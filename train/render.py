@@ -1,0 +1,286 @@
+"""Rendered machines as a data set in the layout of DCASE 2022–2025 Task 2 (methods.md §9.3)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import signal
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import soundfile
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge_asd.errors import ConfigError
+from edge_asd.render.fan import Fan
+from edge_asd.render.machine import Condition
+from edge_asd.render.performance import MACHINES, machine, render_clip
+from edge_asd.render.room import Background, Microphone, Room
+from edge_asd.render.valve import Valve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from edge_asd.render.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to render. A clip depends on the seed and its own name, not on how many others there are.
+
+    Raises:
+        ConfigError: a value is out of range, or a machine has none of the faults asked for.
+    """
+
+    machines: tuple[str, ...] = tuple(MACHINES)
+    sections: int = 1
+    """individuals of each machine, sections 00, 01, …"""
+    source_train: int = 990
+    """normal clips a section, source domain"""
+    target_train: int = 10
+    """normal clips a section, target domain"""
+    test: int = 50
+    """normal test clips a section and domain, and as many anomalies"""
+    seconds: float = 10.0
+    """length of a clip"""
+    rate: int = 16_000
+    """hertz"""
+    seed: int = 0
+    faults: tuple[str, ...] = ()
+    """faults to render, in turn; empty: all that a machine knows"""
+    severity: tuple[float, float] = (0.3, 0.9)
+    """anomalies are equally likely anywhere in between"""
+
+    def __post_init__(self) -> None:
+        low, high = self.severity
+        counts = (self.source_train, self.target_train, self.test, self.seed)
+        if not (0 < low <= high <= 1 and self.seconds * self.rate >= 1 and self.sections >= 1 and min(counts) >= 0):
+            msg = f"need 0 < severity <= 1, low before high, a length, a section and no negative number, got {self}"
+            raise ConfigError(msg)
+        for kind in self.machines:
+            self.faults_of(kind)
+
+    def faults_of(self, kind: str) -> tuple[str, ...]:
+        """The faults this kind of machine is rendered with."""
+        known = machine(kind).faults
+        chosen = tuple(fault for fault in known if fault in self.faults or not self.faults)
+        if not chosen:
+            msg = f"a {kind} has none of the faults {', '.join(self.faults)}, choose from {', '.join(known)}"
+            raise ConfigError(msg)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One clip to be rendered."""
+
+    kind: str
+    section: int
+    domain: Literal["source", "target"]
+    split: Literal["train", "test"]
+    label: Literal["normal", "anomaly"]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One take with everything decided that can be heard."""
+
+    name: str
+    """path below the data set, as in ``file_name`` of the attribute table"""
+    attributes: dict[str, str]
+    machine: Machine
+    room: Room
+    condition: Condition
+    seed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The operating conditions of one domain; one of each is drawn for a clip."""
+
+    speeds: tuple[float, ...]
+    """relative to nominal"""
+    loads: tuple[float, ...]
+    patterns: tuple[int, ...]
+    """switching patterns of a valve"""
+    rooms: dict[str, Room]
+    """by the name of what is heard in the background"""
+
+
+_NEAR, _FAR = Microphone(), Microphone(distance=1.4, gain=2.0, low_cut=90.0, high_cut=5500.0)
+_QUIET, _BUSY = Background(), Background(level=-47.0, slope=-3.0, hum=-62.0, unrest=1.2)
+
+DOMAINS = {
+    "source": Domain(
+        speeds=(0.93, 1.0, 1.07),
+        loads=(0.4, 0.5, 0.6),
+        patterns=(0, 1, 2),
+        rooms={"A": Room(_NEAR, _QUIET), "B": Room(_NEAR, replace(_QUIET, level=-51.0, slope=-5.0))},
+    ),
+    "target": Domain(
+        speeds=(0.85, 1.15),
+        loads=(0.3, 0.7),
+        patterns=(3, 4),
+        rooms={"C": Room(_FAR, _BUSY), "D": Room(_NEAR, replace(_BUSY, slope=-5.5))},
+    ),
+}
+"""domain -> its conditions: another speed, load, background and microphone, as in MIMII DG"""
+
+
+def takes(plan: Plan) -> Iterator[Take]:
+    """Every clip of the data set, in the order of its files."""
+    for kind in plan.machines:
+        for section in range(plan.sections):
+            yield from (Take(kind, section, "source", "train", "normal", i) for i in range(plan.source_train))
+            yield from (Take(kind, section, "target", "train", "normal", i) for i in range(plan.target_train))
+            for domain in ("source", "target"):
+                yield from (Take(kind, section, domain, "test", "normal", i) for i in range(plan.test))
+                yield from (Take(kind, section, domain, "test", "anomaly", i) for i in range(plan.test))
+
+
+def scene(plan: Plan, take: Take) -> Scene:
+    """Decide on the condition of one take; the same plan and take always give the same scene."""
+    where = f"{take.kind}/{take.section}/{take.domain}/{take.split}/{take.label}"
+    seed = (plan.seed, zlib.crc32(where.encode()), take.index)
+    rng, domain = np.random.default_rng(seed), DOMAINS[take.domain]
+    speed, load = float(rng.choice(domain.speeds)), float(rng.choice(domain.loads))
+    noise, pattern = str(rng.choice(list(domain.rooms))), int(rng.choice(domain.patterns))
+    condition = Condition(speed, load, *_fault(plan, take, rng))
+    attributes, built = _SETUPS[take.kind](take.section, condition, pattern)
+    attributes["noise"] = noise
+    room = replace(domain.rooms[noise], number=take.section)
+    return Scene(_name(take, attributes), attributes, built, room, condition, (*seed, 1))
+
+
+def write_dataset(out: Path, plan: Plan, *, workers: int = 1, console: Console | None = None) -> int:
+    """Render the plan into a folder; gives the number of clips.
+
+    Each file appears whole or not at all. The attribute tables come last: a folder that has them is complete. Beside
+    them, ``faults_NN.csv`` says what was wrong in each anomaly and how badly, and ``plan.json`` what was asked for.
+
+    Args:
+        out: a new or empty folder.
+        plan: what to render.
+        workers: processes that render.
+        console: shows progress; None is silent.
+
+    Raises:
+        ConfigError: the folder holds something already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out} is not empty, name a folder that is new or empty, or remove it"
+        raise ConfigError(msg)
+    scenes = [(take, scene(plan, take)) for take in takes(plan)]
+    for folder in {(out / drawn.name).parent for _, drawn in scenes}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with _progress(console) as progress:
+        bar = progress.add_task("rendering", total=len(scenes))
+        for _ in _rendered(partial(_write_clip, out, plan), [drawn for _, drawn in scenes], workers):
+            progress.advance(bar)
+    _write_tables(out, scenes)
+    _write_whole(out / "plan.json", (json.dumps(asdict(plan), indent=1) + "\n").encode())
+    return len(scenes)
+
+
+def _fault(plan: Plan, take: Take, rng: np.random.Generator) -> tuple[str | None, float]:
+    if take.label == "normal":
+        return None, 0.0
+    faults = plan.faults_of(take.kind)
+    return faults[take.index % len(faults)], float(rng.uniform(*plan.severity))
+
+
+def _fan(section: int, condition: Condition, _pattern: int) -> tuple[dict[str, str], Machine]:
+    fan = Fan.identity(section)
+    rpm, load = round(60 * fan.shaft * condition.speed), round(100 * condition.load)
+    return {"rpm": str(rpm), "load": str(load)}, fan
+
+
+def _valve(section: int, condition: Condition, pattern: int) -> tuple[dict[str, str], Machine]:
+    rate, load = round(100 * condition.speed), round(100 * condition.load)
+    attributes = {"pat": f"{pattern:02d}", "rate": str(rate), "load": str(load)}
+    return attributes, Valve.identity(section, pattern)
+
+
+_SETUPS: dict[str, Callable[[int, Condition, int], tuple[dict[str, str], Machine]]] = {"fan": _fan, "valve": _valve}
+
+
+def _name(take: Take, attributes: dict[str, str]) -> str:
+    stem = f"section_{take.section:02d}_{take.domain}_{take.split}_{take.label}_{take.index:04d}"
+    pairs = "".join(f"_{key}_{value}" for key, value in attributes.items())
+    return f"{take.kind}/{take.split}/{stem}{pairs}.wav"
+
+
+def _write_clip(out: Path, plan: Plan, drawn: Scene) -> None:
+    samples = round(plan.seconds * plan.rate)
+    sound = render_clip(drawn.machine, drawn.room, drawn.condition, samples, drawn.seed, plan.rate)
+    wav = io.BytesIO()
+    soundfile.write(wav, np.rint(sound * 32767).astype(np.int16), plan.rate, "PCM_16", format="WAV")
+    _write_whole(out / drawn.name, wav.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """A file that is interrupted while it is written never gets its name."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rendered(write: Callable[[Scene], None], scenes: list[Scene], workers: int) -> Iterator[None]:
+    """Write every scene, here or in other processes; an interruption lets started clips finish and drops the rest."""
+    if workers <= 1:
+        yield from map(write, scenes)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, spawn)
+    try:
+        with _deaf_to_interrupts():  # map starts the workers, and they inherit it: Ctrl-C is for us to act on
+            written = pool.map(write, scenes, chunksize=4)
+        yield from written
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress(console: Console | None) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=console is None)
+
+
+def _write_tables(out: Path, scenes: list[tuple[Take, Scene]]) -> None:
+    for kind, section in sorted({(take.kind, take.section) for take, _ in scenes}):
+        drawn = [s for take, s in scenes if (take.kind, take.section) == (kind, section)]
+        keys = [f"d{i}{part}" for i in range(1, len(drawn[0].attributes) + 1) for part in "pv"]
+        rows = ([s.name, *(text for pair in s.attributes.items() for text in pair)] for s in drawn)
+        faults = ([s.name, s.condition.fault, f"{s.condition.severity:.3f}"] for s in drawn if s.condition.fault)
+        _write_table(out / kind / f"faults_{section:02d}.csv", ["file_name", "fault", "severity"], faults)
+        _write_table(out / kind / f"attributes_{section:02d}.csv", ["file_name", *keys], rows)
+
+
+def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str | None]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    _write_whole(path, text.getvalue().encode())
