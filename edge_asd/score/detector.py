@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+NEIGHBOURS = 4
+"""how many neighbours make a local density"""
 FLOOR = 1e-6
 """least local density and deviation: duplicates would divide by zero"""
 
@@ -30,8 +32,8 @@ class Detector(Protocol):
 class Nearest:
     """Nearest neighbour with local-density normalisation: y = min_i d(x, r_i) / c_i.
 
-    c_i is the distance of reference i to its own nearest neighbour in another group. It evens out dense
-    (source) and sparse (target) regions (Wilkinghoff 2025; methods.md §7.3 with K = 1, ratio).
+    c_i is the mean distance of reference i to its nearest neighbours in other groups. It evens out dense
+    (source) and sparse (target) regions (Wilkinghoff 2025; methods.md §7.3, ratio).
     """
 
     references: NDArray[np.float32]
@@ -42,9 +44,7 @@ class Nearest:
     @classmethod
     def fit(cls, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Self:
         """From (N, D) references of at least two groups."""
-        distances = _distances(features, features)
-        distances[groups[:, None] == groups] = np.inf
-        return cls(features.astype(np.float32), np.maximum(distances.min(axis=1), FLOOR).astype(np.float32))
+        return cls(features.astype(np.float32), _density(_between(features, groups)).astype(np.float32))
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, D) -> (B,)."""
@@ -54,18 +54,16 @@ class Nearest:
     @classmethod
     def leave_one_out(cls, features: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float64]:
         """Score of each reference by a detector fitted without its group: (N, D) -> (N,)."""
-        distances = _distances(features, features)
-        distances[groups[:, None] == groups] = np.inf
-        nearest = distances.argmin(axis=1)
-        density = distances[np.arange(len(features)), nearest]
+        distances = _between(features, groups)
+        neighbours = np.argsort(distances, axis=1)[:, :NEIGHBOURS]
+        density = _density(distances)
         scores = np.empty(len(features))
         for group in np.unique(groups):
-            held, kept = groups == group, groups != group
-            without = density.copy()  # only those whose nearest neighbour is held out change
-            orphans = np.flatnonzero(kept & held[nearest])
-            without[orphans] = np.where(held, np.inf, distances[orphans]).min(axis=1)
-            without = np.where(np.isfinite(without), without, density)
-            scores[held] = (distances[np.ix_(held, kept)] / np.maximum(without[kept], FLOOR)).min(axis=1)
+            held = groups == group
+            without = density.copy()
+            orphans = np.flatnonzero(~held & held[neighbours].any(axis=1))  # only their densities change
+            without[orphans] = _density(np.where(held, np.inf, distances[orphans]))
+            scores[held] = (distances[np.ix_(held, ~held)] / without[~held]).min(axis=1)
         return scores
 
 
@@ -115,6 +113,21 @@ def ledoit_wolf(centred: NDArray[np.floating]) -> NDArray[np.float64]:
     shrinkage = min(noise, deviation) / deviation if deviation > 0 else 1.0
     shrunk = (1.0 - shrinkage) * covariance + shrinkage * max(scale, FLOOR) * np.eye(dimensions)
     return np.asarray(shrunk, np.float64)
+
+
+def _between(features: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, N) distances, infinite within a group."""
+    distances = _distances(features, features)
+    distances[groups[:, None] == groups] = np.inf
+    return distances
+
+
+def _density(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the smallest finite distances, (A, N) -> (A,); 1 where there are none."""
+    nearest = np.sort(distances, axis=1)[:, :NEIGHBOURS]
+    known = np.isfinite(nearest)
+    total = np.where(known, nearest, 0.0).sum(axis=1)
+    return np.where(known.any(axis=1), np.maximum(total / np.maximum(known.sum(axis=1), 1), FLOOR), 1.0)
 
 
 def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def features(spec: PartSpec, evidence: Evidence) -> NDArray[np.float32]:
     """Feature vectors of one clip: (1, D) for a clip part, (B, D) for a segment part."""
     s = evidence.statistics
     if spec.feature == "indicators":
-        return np.array([[s.level, s.crest, s.kurtosis]], np.float32)
+        return np.array([[s.level, s.crest, np.log(s.kurtosis)]], np.float32)
     if spec.feature == "spectrum":
         return np.concatenate([s.mean, s.maximum])[None]
     length = np.sqrt(np.square(evidence.embeddings).sum(axis=1, keepdims=True))
@@ -76,7 +76,7 @@ class Part:
     mean: NDArray[np.float32]
     """(D,) of the features, subtracted first"""
     deviation: NDArray[np.float32]
-    """(D,) of the features, divided by; ones for embeddings, which have unit length already"""
+    """(D,) of the features, divided by; ones where they have a common scale: indicators, unit embeddings"""
     detector: Detector
     centre: float
     """mean leave-one-out distance of training clips"""
@@ -110,6 +110,6 @@ def fit_part(spec: PartSpec, normals: Sequence[Evidence]) -> tuple[Part, NDArray
 
 def _standard(spec: PartSpec, raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and deviation to standardise with."""
-    if spec.feature == EMBEDDING:
+    if spec.feature != "spectrum":
         return np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
     return raw.mean(axis=0), np.maximum(raw.std(axis=0), np.float32(FLOOR))
