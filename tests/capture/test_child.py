@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from edge_asd.capture import ring
 from edge_asd.capture.child import Listener, Piece, Resampler
+from edge_asd.capture.child import listen as hear_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,11 @@ def test_what_waits_in_the_device_is_not_lost() -> None:
     assert listen(reads).heard == [(0, 100), (660, 760)]
 
 
+def test_what_waited_before_the_overflow_was_heard_by_the_clock() -> None:
+    reads = [(0.1, False, 30), (0.2, False, 0), (0.7, True, 0), (0.8, False, 0), (0.9, False, 0)]
+    assert listen(reads).heard == [(0, 100), (730, 830)]
+
+
 def test_a_clock_that_says_nothing_was_lost_is_not_believed() -> None:
     reads = [(0.1, False, 50), (0.1, False, 50), (0.1, True, 0), (0.2, False, 0), (0.3, False, 0)]
     assert listen(reads).heard == [(0, 100), (300, 400)]
@@ -101,6 +107,8 @@ def test_a_device_at_another_rate_is_resampled_and_keeps_time() -> None:
     heard = np.frombuffer(first.samples, np.float32)
     np.testing.assert_allclose(heard[:14_000], soxr.resample(sound, 48_000, 16_000)[:14_000], atol=2**-15)
     assert second.start == 32_000
+    again = np.frombuffer(second.samples, np.float32)
+    np.testing.assert_allclose(again[:14_000], heard[:14_000], atol=2**-15)  # nothing of before the gap rings on
     assert reader.lost_before == 32_000 - first.end
     reader.close()
 
@@ -115,6 +123,38 @@ def test_a_jump_shorter_than_the_filter_still_goes_forward() -> None:
     assert writer.index == before
     os.close(memory)
     writer.close()
+
+
+class Unplugged(Exception):
+    """The end of a scripted device."""
+
+
+@dataclass
+class Stereo:
+    """A device that delivers sample numbers, positive left and negative right, three times."""
+
+    at: int = 0
+    read_available: int = -1
+
+    def read(self, frames: int) -> tuple[bytes, bool]:
+        """Interleaved."""
+        if self.at == 3 * frames:
+            raise Unplugged
+        numbers = np.arange(self.at, self.at + frames, dtype=np.float32)
+        self.at += frames
+        return np.stack([numbers, -numbers], axis=1).tobytes(), False
+
+
+def test_one_channel_of_several_is_heard() -> None:
+    memory = ring.create(FRAMES, 4)
+    reader = ring.Reader(memory)
+    with pytest.raises(Unplugged):
+        hear_device(Stereo(), Listener(ring.Writer(memory), RATE), FRAMES, channel=2)
+    os.close(memory)
+    stretch = reader.read(1000)
+    assert stretch
+    np.testing.assert_array_equal(np.frombuffer(stretch.samples, np.float32), -np.arange(2 * FRAMES))
+    reader.close()
 
 
 HUNG = """

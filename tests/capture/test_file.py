@@ -111,6 +111,14 @@ def test_a_truncated_recording_is_refused(tmp_path: Path) -> None:
         read_audio(truncated(tmp_path / "cut.wav"), RATE)
 
 
+def test_a_truncated_recording_is_refused_behind_a_note_of_odd_length(tmp_path: Path) -> None:
+    path = truncated(tmp_path / "cut.wav")
+    wav = path.read_bytes()
+    path.write_bytes(wav[:36] + b"note\x03\0\0\0abc\0" + wav[36:])
+    with pytest.raises(AudioError, match=r"promises 32000 bytes of audio, 31000 are"):
+        read_audio(path, RATE)
+
+
 def test_a_truncated_flac_is_refused(tmp_path: Path) -> None:
     path = record(tmp_path / "cut.flac", noise(RATE))
     path.write_bytes(path.read_bytes()[:-5000])
