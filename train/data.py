@@ -52,8 +52,8 @@ class Row(pydantic.BaseModel, frozen=True):
     """One line of a ``manifest.csv``, or what a file name says; further columns are ignored."""
 
     file: str
-    machine: str
-    section: str
+    machine: str = pydantic.Field(pattern=r"^[^/]+$")
+    section: str = pydantic.Field(pattern=r"^[^/]+$")
     attribute: str = ""
     domain: Domain
     split: Split
