@@ -225,3 +225,16 @@ def _refuse_twins(sets: Sequence[Path], clips: Sequence[Clip]) -> None:
 
 def _list(paths: Iterable[Path]) -> str:
     return ", ".join(map(str, paths))
+
+
+def normals(folders: Sequence[Path]) -> list[Clip]:
+    """The clips one may learn from: normal, and meant for training.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    clips = [clip for clip in scan(folders) if clip.split == "train" and clip.label == "normal"]
+    if not clips:
+        msg = f"no normal training clips under {_list(folders)}; they belong into a folder named train/"
+        raise ConfigError(msg)
+    return clips

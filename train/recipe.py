@@ -1,0 +1,86 @@
+"""Recipes: what is learned, and how. One TOML file each in ``train/recipes``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_asd.errors import ConfigError
+from edge_asd.signal.segment import Windows
+from edge_asd.signal.view import LogMel
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GrhdSettings(_Table):
+    """Weights of the losses of GRHD, eq. (6)."""
+
+    alpha: float = Field(default=0.1, ge=0)
+    beta: float = Field(default=1.0, ge=0)
+    gamma: float = Field(default=1.0, ge=0)
+    focal_gamma: float = Field(default=2.0, ge=0)
+
+
+class Training(_Table):
+    """How a network is trained."""
+
+    epochs: int = Field(default=30, ge=1)
+    """passes over the data; in each a clip gives one random segment for every segment it is long"""
+    batch: int = Field(default=64, ge=2)
+    rate: float = Field(default=1e-3, gt=0)
+    last_rate: float = Field(default=1e-5, gt=0)
+    clip_gradient: float = Field(default=5.0, gt=0)
+    targets: int = Field(default=1, ge=0)
+    """least number of target-domain segments in a batch"""
+    mixup: float = Field(default=0.5, ge=0, le=1)
+    """share of segments whose waveform is mixed with another's"""
+    gain_db: float = Field(default=2.0, ge=0)
+    """largest random gain, either way"""
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """share of recordings that are only classified, never trained on"""
+    loss: GrhdSettings = GrhdSettings()
+
+
+class Recipe(_Table):
+    """One way to learn a machine."""
+
+    name: Literal["statistics", "grhd"]
+    seed: int = Field(default=0, ge=0)
+    windows: Windows = Windows()
+    front_end: LogMel = LogMel()
+    training: Training | None = None
+    """None: nothing is trained, heads alone are fitted at export"""
+
+
+def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever TOML can hold
+    """A recipe of the folder, or a TOML file of one's own, with some settings changed.
+
+    Raises:
+        ConfigError: no such recipe, or a setting that is unknown or out of range.
+    """
+    path = RECIPES / f"{name}.toml"
+    path = path if path.exists() else Path(name)
+    try:
+        settings = tomllib.loads(path.read_text())
+    except OSError as error:
+        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        msg = f"no recipe {name!r}; choose one of {known}, or give the path of a TOML file"
+        raise ConfigError(msg) from error
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path} is no TOML: {error}"
+        raise ConfigError(msg) from error
+    training = {key: settings.get("training", {}) | changes.pop(key) for key in ("training",) if key in changes}
+    try:
+        return Recipe.model_validate(settings | training | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        msg = f"{path}: {place}: {first['msg'].lower()}, got {first['input']!r}"
+        raise ConfigError(msg) from error

@@ -1,0 +1,130 @@
+"""A run folder: everything one needs to know about a model's making, and to go on with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_asd.errors import ConfigError
+from train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from train.data import Clip
+
+ROOT = Path(__file__).parent.parent
+CONFIG, PROVENANCE, LOG, CHECKPOINT = "config.json", "provenance.json", "log.jsonl", "checkpoint.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One fit."""
+
+    folder: Path
+    recipe: Recipe
+    data: tuple[Path, ...]
+    """folders it was fitted on"""
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of the network and its optimiser after the last whole epoch."""
+        return self.folder / CHECKPOINT
+
+    def log(self, **line: float | str) -> None:
+        """One more line in the run's log."""
+        with (self.folder / LOG).open("a") as log:
+            log.write(json.dumps(line) + "\n")
+
+
+def create(folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[Clip]) -> Run:
+    """Begin a run, or go on with the same one.
+
+    Raises:
+        ConfigError: the folder holds another run, or something else.
+    """
+    run = Run(folder, recipe, tuple(path.resolve() for path in data))
+    config = {"recipe": recipe.model_dump(mode="json"), "data": [str(path) for path in run.data]}
+    digest = data_digest(clips)
+    if folder.exists() and any(folder.iterdir()):
+        _check_same(folder, config, digest)
+        return run
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {
+        "commit": commit(),
+        "data_digest": digest,
+        "clips": len(clips),
+        "lock": hashlib.sha256((ROOT / "uv.lock").read_bytes()).hexdigest(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in ("edge-asd", "numpy", "onnxruntime", "torch")},
+    }
+    write_json(folder / PROVENANCE, provenance)
+    write_json(folder / CONFIG, config)
+    return run
+
+
+def load_run(folder: Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        msg = (
+            f"{folder} is no run folder ({error}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
+        )
+        raise ConfigError(msg) from error
+    return Run(folder, Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"]))
+
+
+def provenance(folder: Path) -> dict[str, Any]:
+    """Where a run came from."""
+    found: dict[str, Any] = json.loads((folder / PROVENANCE).read_text())
+    return found
+
+
+def data_digest(clips: Sequence[Clip]) -> str:
+    """SHA-256 over every clip's identity, name and content."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        content = hashlib.sha256(clip.path.read_bytes()).hexdigest()
+        digest.update(f"{clip.key} {clip.path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def commit() -> str:
+    """The checkout's commit, with ``+`` when it has uncommitted changes."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write_json(path: Path, content: object) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _check_same(folder: Path, config: dict[str, Any], digest: str) -> None:
+    run = load_run(folder)
+    before = {"recipe": run.recipe.model_dump(mode="json"), "data": [str(path) for path in run.data]}
+    if before != config or provenance(folder)["data_digest"] != digest:
+        msg = f"{folder} holds a run with other settings or data; give another --out, or the same settings to go on"
+        raise ConfigError(msg)
