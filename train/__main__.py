@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_asd.errors import EdgeAsdError
+from edge_asd.errors import ConfigError, EdgeAsdError
 
 # torch is imported inside the commands that need it: the rest answers at once, and so do worker processes
 
@@ -47,24 +47,79 @@ def fit(
     if run.recipe.training:
         from train.fit import fit as train  # noqa: PLC0415
 
-        with show_progress() as progress:
-            train(run, clips, progress)
+        try:
+            with show_progress() as progress:
+                train(run, clips, progress)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+            raise typer.Exit(130) from None
     print(f"{out}: {run.recipe.name} on {len(clips)} clips of {len({c.key for c in clips})} machines; next:")
     print(f"  python -m train export {out} --out {out.name}.asd")
 
 
-def main() -> int:
-    """Run a command; errors are one line, Ctrl-C is no error."""
+@app.command()
+def render(  # noqa: PLR0913, PLR0917 - a command line is its arguments
+    out: Annotated[Path, typer.Option(help="Folder to write to; must be empty or new.")],
+    machine: Annotated[list[str] | None, typer.Option(help="fan or valve; both by default.")] = None,
+    sections: Annotated[int, typer.Option(min=1, help="Identities of each machine.")] = 1,
+    source: Annotated[int, typer.Option(min=1, help="Normal training clips in the source domain.")] = 990,
+    target: Annotated[int, typer.Option(min=0, help="The same in the target domain.")] = 10,
+    test: Annotated[int, typer.Option(min=0, help="Test clips per domain, so many normal and so many anomalous.")] = 50,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Render machines by physics and write them as a DCASE data set."""
+    from edge_asd.render.performance import MACHINES  # noqa: PLC0415
+    from train.render import Plan, write_dataset  # noqa: PLC0415
+
+    machines = tuple(machine or MACHINES)
+    plan = Plan(machines, sections=sections, source_train=source, target_train=target, test=test, seed=seed)
+    clips = write_dataset(out, plan, workers=workers, console=Console(stderr=True))
+    print(f"{out}: {clips} clips of {', '.join(machines)}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Option(help="Bundle to write, NAME.asd.")],
+    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
+    licence: Annotated[str, typer.Option(help="What may be done with it.")] = "not for distribution: see its data",
+) -> None:
+    """Quantise, fit heads with the quantised graph, and pack one bundle."""
+    from train.export import export as pack  # noqa: PLC0415
+
+    with show_progress() as progress:
+        report = pack(run, out, version, licence, progress)
+    print(report)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="NAME.asd.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Folder for score, decision and result files.")] = None,
+    head: Annotated[str | None, typer.Option(help="Judge all machines by this head.")] = None,
+    precision: Annotated[str, typer.Option(help="int8, or fp32 for diagnosis.")] = "int8",
+) -> None:
+    """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
+    from train.evaluate import evaluate as judge  # noqa: PLC0415
+    from train.evaluate import show  # noqa: PLC0415
+
+    if precision not in {"int8", "fp32"}:
+        msg = f"no precision {precision!r}; choose int8 or fp32"
+        raise ConfigError(msg)
+    graph: Literal["int8", "fp32"] = "fp32" if precision == "fp32" else "int8"
+    show(judge(bundle, data, out, head=head, precision=graph, console=Console(stderr=True)))
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line."""
     try:
-        app(standalone_mode=False)
+        app()
     except EdgeAsdError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
-        return 130
-    return 0
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

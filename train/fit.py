@@ -65,7 +65,7 @@ def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
     torch.manual_seed(run.recipe.seed)
     network = Grhd(int(lesson.sections.max()) + 1, lesson.group_sizes, training.loss)
     # channels last: depthwise convolutions run 1.6 times as fast on a CPU; bf16 is slower where it is emulated
-    network = network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), training.rate)
     done = _restore(run, network, optimizer)
     taught, optimizer = fabric.setup(network, optimizer)
@@ -215,8 +215,10 @@ def _held_accuracy(network: Grhd, lesson: Lesson) -> float:
     waves = np.stack([lesson.clips[c][m : m + segment] for c, m in zip(held, middles, strict=True)])
     device = next(network.parameters()).device
     network.eval()
-    views = (view.to(device) for view in _views(lesson, waves))
-    return network.accuracy(*views, torch.from_numpy(lesson.groups[held]).to(device))
+    log_mels, waveforms = _views(lesson, waves)
+    return network.accuracy(
+        (log_mels.to(device), waveforms.to(device)), torch.from_numpy(lesson.groups[held]).to(device)
+    )
 
 
 def _restore(run: Run, network: Grhd, optimizer: torch.optim.Optimizer) -> int:

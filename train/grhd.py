@@ -6,9 +6,9 @@ beside a learned spectrogram (TgramNet), MobileFaceNet on both. Its map z_rev is
 forget the attribute group (operating condition, room, microphone); two convolutions then build section and attribute
 structure anew:
 
-    x ─► [log-mel ; TgramNet] ─► MobileFaceNet rows 1–3 ─► z_rev ─► GRL(λ) ─► Head_rev ─► attribute groups
-                                                             └─► Conv2D_sec ─► z_sec ─► Head_sec ─► sections
-                                                                                └─► Conv2D_att ─► Head_att ─► e ─► groups
+    [log-mel ; TgramNet] ─► MobileFaceNet rows 1–3 ─► z_rev ─► GRL(λ) ─► Head_rev ─► attribute groups
+                                                        └─► Conv2D_sec ─► z_sec ─► Head_sec ─► sections
+                                                                           └─► Conv2D_att ─► Head_att ─► e ─► groups
 
 What the paper leaves open is read as methods.md §1 does: layer shapes and heads, focal γ = 2 and class weights, λ by
 the DANN schedule. Where we depart from it:
@@ -137,7 +137,7 @@ class Reverse(torch.autograd.Function):
 
 
 def reversed_gradient(x: Tensor, strength: float) -> Tensor:
-    """x itself; on the way back −strength times its gradient."""
+    """Itself; on the way back -strength times its gradient."""
     same: Tensor = Reverse.apply(x, strength)  # type: ignore[no-untyped-call]
     return same
 
@@ -216,9 +216,9 @@ class Grhd(nn.Module):
         parts = {"loss": total, "l_rev": l_rev, "l_sec": l_sec, "l_att": l_att, "accuracy": right}
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
-    def accuracy(self, log_mel: Tensor, waveform: Tensor, group: Tensor) -> float:
+    def accuracy(self, views: tuple[Tensor, Tensor], group: Tensor) -> float:
         """Share of segments whose attribute group (B,) is named rightly."""
-        named = self.group_classes(self.embedder(log_mel, waveform)).argmax(1)
+        named = self.group_classes(self.embedder(*views)).argmax(1)
         return float((named == group).float().mean())
 
     def _focal(self, logits: Tensor, target: Tensor) -> Tensor:
