@@ -59,6 +59,13 @@ class Gathering:
         return Evidence(self.statistic.finish(), embeddings)
 
 
+def evidence(windows: Windows, spec: LogMel, embed: Embed | None, clip: NDArray[np.float32]) -> Evidence:
+    """What there is to judge of a whole clip (L,); a clip shorter than a segment is tiled up to one."""
+    gathering = Gathering(max(clip.size, windows.segment), windows, Statistic(spec), embed)
+    gathering.push(np.resize(clip, gathering.length))
+    return gathering.finish()
+
+
 @dataclass(slots=True)
 class Listener:
     """Cuts a stream into clips and scores each. Lost or unfit audio starts a new clip; nothing is padded."""
@@ -75,18 +82,9 @@ class Listener:
     _checked: int = 0
     """samples of the clip in progress that were found fit"""
 
-    def score(self, clip: NDArray[np.float32], start: int = 0) -> ClipScore:
+    def score(self, clip: NDArray[np.float32]) -> ClipScore:
         """Score one whole clip (L,), whatever its length; a clip shorter than a segment is tiled up to one."""
-        whole = np.resize(clip, max(clip.size, self.windows.segment))
-        gathering = self._gathering(whole.size)
-        gathering.push(whole)
-        return self._verdict(gathering, start)
-
-    def evidence(self, clip: NDArray[np.float32]) -> Evidence:
-        """What would be judged of a whole clip (L,)."""
-        gathering = self._gathering(max(clip.size, self.windows.segment))
-        gathering.push(np.resize(clip, gathering.length))
-        return gathering.finish()
+        return self._verdict(evidence(self.windows, self.spec, self.embed, clip), 0, clip.size)
 
     def push(self, block: Block) -> list[ClipScore | Skipped]:
         """Follow one block all the way through."""
@@ -95,7 +93,7 @@ class Listener:
             results += self._abandon(block.start, "gap")
         rest = block.samples
         while rest.size:
-            self._clip = self._clip or self._gathering(self.windows.clip)
+            self._clip = self._clip or Gathering(self.windows.clip, self.windows, Statistic(self.spec), self.embed)
             # never past the next check: unfit audio is found within a segment's length
             take = min(rest.size, self._checked + self.windows.segment - self._filled, self.windows.clip - self._filled)
             self._clip.push(rest[:take])
@@ -118,7 +116,7 @@ class Listener:
         self._checked = clip.filled
         if not full:
             return []
-        verdict = self._verdict(clip, self._start)
+        verdict = self._verdict(clip.finish(), self._start, clip.length)
         self._begin(self._start + clip.filled)
         return [verdict]
 
@@ -131,19 +129,15 @@ class Listener:
     def _begin(self, start: int) -> None:
         self._clip, self._start, self._checked = None, start, 0
 
-    def _gathering(self, length: int) -> Gathering:
-        return Gathering(length, self.windows, Statistic(self.spec), self.embed)
-
-    def _verdict(self, clip: Gathering, start: int) -> ClipScore:
-        evidence = clip.finish()
-        verdict = self.head.judge(evidence)
+    def _verdict(self, heard: Evidence, start: int, samples: int) -> ClipScore:
+        verdict = self.head.judge(heard)
         return ClipScore(
             start=start,
-            samples=clip.length,
+            samples=samples,
             score=verdict.score,
             surprise=verdict.surprise,
             health_index=health_index(verdict.surprise, self.alarm),
             parts=verdict.parts,
             segment_scores=verdict.segment_scores,
-            level_dbfs=evidence.statistics.level,
+            level_dbfs=heard.statistics.level,
         )

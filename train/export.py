@@ -1,0 +1,304 @@
+"""From a run to a bundle: graph, int8, heads, thresholds, golden vectors; all is fitted with the int8 graph."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from edge_asd.bundle import (
+    TOLERANCE,
+    Golden,
+    HeadCard,
+    Manifest,
+    Precision,
+    Thresholds,
+    golden_scores,
+    open_bundle,
+    write_bundle,
+)
+from edge_asd.errors import AudioError, BundleError
+from edge_asd.score.backbone import Backbone
+from edge_asd.score.calibration import alarm_threshold
+from edge_asd.score.head import LEAST_CLIPS, fit_head
+from edge_asd.score.listener import Listener, evidence
+from edge_asd.score.part import NETWORK_PART, STATISTICS_PARTS, Evidence
+from edge_asd.signal.segment import segments
+from train.data import load, normals
+from train.run import Run, load_run, provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from rich.progress import Progress
+
+    from edge_asd.score.head import Head
+    from edge_asd.score.listener import Embed
+    from train.data import Clip
+    from train.grhd import Embedder
+
+OPSET = 18
+CALIBRATION_SEGMENTS = 300
+GOLDEN_S = 4
+ON_DELAY = 3
+GAMMA_QUANTILE = 0.9
+"""the DCASE decision rule: one normal clip in ten lies above (methods.md §5.3)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """One machine's head, by one graph."""
+
+    head: Head
+    scores: NDArray[np.float64]
+    """(N,) leave-one-out fused scores of its normal clips"""
+    level_dbfs: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an export came to."""
+
+    path: Path
+    size: int
+    heads: int
+    left_out: tuple[str, ...]
+    """machines with too few clips for a head"""
+    moved: float | None
+    """largest move of a training clip's fused score from fp32 to int8; None without a network"""
+
+    def __str__(self) -> str:
+        """For the command line."""
+        said = f"{self.path}: {self.heads} heads, {self.size / 1e6:.2f} MB"
+        if self.moved is not None:
+            said += f"; int8 moves a clip's z-score by at most {self.moved:.3f} (allowed {TOLERANCE})"
+        if self.left_out:
+            said += f"; too few clips for a head: {', '.join(self.left_out)}"
+        return said
+
+
+def export(folder: Path, out: Path, version: str, licence: str, progress: Progress) -> Report:
+    """Write the bundle of a run.
+
+    Raises:
+        ConfigError: the run is not finished.
+        AudioError: no machine has enough clips.
+        BundleError: int8 moves a training clip's score beyond the tolerance.
+    """
+    run = load_run(folder)
+    by_key = _by_key(normals(run.data))
+    enough = {key: clips for key, clips in by_key.items() if len(clips) >= LEAST_CLIPS}
+    if not enough:
+        msg = f"no machine has {LEAST_CLIPS} normal clips: {', '.join(f'{k} {len(c)}' for k, c in by_key.items())}"
+        raise AudioError(msg)
+    graphs = _graphs(run, [clip for clips in enough.values() for clip in clips])
+    fitted = _fit_heads(run, graphs.get("int8"), enough, progress)
+    moved = _moved(run, graphs, fitted, enough, progress) if graphs else None
+    golden = {key: _golden(run, graphs.get("int8"), fit.head, enough[key]) for key, fit in fitted.items()}
+    manifest = _manifest(run, out.stem, version, licence, fitted, moved)
+    heads = {key: fit.head for key, fit in fitted.items()}
+    write_bundle(out, manifest, graphs, heads, golden, _card(run, manifest))
+    for key in (bundle := open_bundle(out)).heads:
+        bundle.scorer(key)  # as a device will
+    return Report(out, out.stat().st_size, len(fitted), tuple(sorted(set(by_key) - set(enough))), moved)
+
+
+# The graph ------------------------------------------------------------------------------------------------------------
+
+
+def _graphs(run: Run, clips: Sequence[Clip]) -> dict[Precision, bytes]:
+    if run.recipe.training is None:
+        return {}
+    from train.fit import load_embedder  # noqa: PLC0415 - a bundle without a network needs no torch
+
+    full = to_onnx(load_embedder(run))
+    return {"fp32": full, "int8": quantised(full, _calibration(run, clips))}
+
+
+def to_onnx(embedder: Embedder) -> bytes:
+    """The attribute path as a graph of fixed shapes, batch 1; batch norms are folded."""
+    import torch  # noqa: PLC0415 - see above
+
+    from train.grhd import BANDS, FRAMES  # noqa: PLC0415
+
+    views = (torch.zeros(1, BANDS, FRAMES), torch.zeros(1, 32_000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about itself
+        program = torch.onnx.export(
+            embedder,
+            views,
+            input_names=["log_mel", "waveform"],
+            output_names=["embedding"],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        msg = "torch gave no graph"
+        raise BundleError(msg)
+    return program.model_proto.SerializeToString()
+
+
+def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float32]]]) -> bytes:
+    """Static QDQ int8: S8S8, weights per channel, symmetric, so that one file serves CPU and TensorRT (decision 5).
+
+    TgramNet stays in float: eight bits of a raw waveform reach 42 dB below full scale, machines do not. So does the
+    last layer. Weights keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
+    """
+    import onnx  # noqa: PLC0415 - see above
+    from onnxruntime import quantization  # noqa: PLC0415
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        rows = iter(calibration)
+
+        def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+            return next(self.rows, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        full, plain, small = (Path(folder) / f"{name}.onnx" for name in ("full", "plain", "small"))
+        full.write_bytes(graph)
+        quant_pre_process(full, plain, skip_symbolic_shape=True)
+        nodes = onnx.load(plain).graph.node
+        convolutions = [node.name for node in nodes if node.op_type == "Conv"]
+        floating = [node.name for node in nodes if any(name.startswith("tgram.") for name in node.input)]
+        quantization.quantize_static(
+            plain,
+            small,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            nodes_to_exclude=[*floating, convolutions[-1]],
+            extra_options={"ActivationSymmetric": True},
+        )
+        return small.read_bytes()
+
+
+def _calibration(run: Run, clips: Sequence[Clip]) -> Iterable[dict[str, NDArray[np.float32]]]:
+    """Views of training segments, drawn evenly over clips."""
+    from edge_asd.score.backbone import VIEWS  # noqa: PLC0415
+
+    rng, recipe = np.random.default_rng(run.recipe.seed), run.recipe
+    for number in rng.permutation(len(clips))[:CALIBRATION_SEGMENTS]:
+        segment = rng.choice(segments(recipe.windows, load(clips[number], recipe.windows.sample_rate)))[None]
+        yield {name: VIEWS[name](recipe.front_end, segment) for name in ("log_mel", "waveform")}
+
+
+# The heads ------------------------------------------------------------------------------------------------------------
+
+
+def _fit_heads(
+    run: Run, graph: bytes | None, machines: Mapping[str, Sequence[Clip]], progress: Progress
+) -> dict[str, Fitted]:
+    embed = Backbone(graph, run.recipe.front_end) if graph else None
+    specs = STATISTICS_PARTS + ((NETWORK_PART,) if embed else ())
+    fitted = {}
+    for key, clips in progress.track(machines.items(), total=len(machines), description="fitting heads"):
+        heard = [_evidence(run, embed, clip) for clip in clips]
+        levels = [clip.statistics.level for clip in heard]
+        fitted[key] = Fitted(*fit_head(specs, heard), (min(levels), max(levels)))
+    return fitted
+
+
+def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
+    windows = run.recipe.windows
+    return evidence(windows, run.recipe.front_end, embed, load(clip, windows.sample_rate))
+
+
+def _moved(
+    run: Run,
+    graphs: Mapping[Precision, bytes],
+    by_int8: Mapping[str, Fitted],
+    machines: Mapping[str, Sequence[Clip]],
+    progress: Progress,
+) -> float:
+    by_fp32 = _fit_heads(run, graphs["fp32"], machines, progress)
+    moves = {key: float(np.abs(by_int8[key].scores - by_fp32[key].scores).max()) for key in machines}
+    if max(moves.values()) > TOLERANCE:
+        far = ", ".join(f"{key} {move:.3f}" for key, move in moves.items() if move > TOLERANCE)
+        msg = (
+            f"int8 moves training clips' z-scores by up to {far}; allowed is {TOLERANCE}: train longer or on more clips"
+        )
+        raise BundleError(msg)
+    return max(moves.values())
+
+
+def decision_threshold(scores: NDArray[np.float64]) -> float:
+    """The 90 % point of a gamma fitted to training scores; of the scores themselves where none can be fitted."""
+    floor = scores.min() - scores.std()  # fused scores may be negative, a gamma may not
+    try:
+        shape, _, scale = stats.gamma.fit(scores - floor, floc=0)
+        return float(floor + stats.gamma.ppf(GAMMA_QUANTILE, shape, scale=scale))
+    except (stats.FitError, ValueError):
+        return float(np.quantile(scores, GAMMA_QUANTILE))
+
+
+# The bundle -----------------------------------------------------------------------------------------------------------
+
+
+def _golden(run: Run, graph: bytes | None, head: Head, clips: Sequence[Clip]) -> Golden:
+    """A training clip, turned round by half its length and under faint noise, so that no bank holds it."""
+    windows, rng = run.recipe.windows, np.random.default_rng(0)
+    samples = np.resize(load(clips[0], windows.sample_rate), GOLDEN_S * windows.sample_rate)
+    turned = np.roll(samples, samples.size // 2) + rng.normal(0.0, 0.003 * samples.std(), samples.size)
+    waveform = np.clip(np.round(turned * 32_768), -32_768, 32_767).astype(np.int16)
+    embed = Backbone(graph, run.recipe.front_end) if graph else None
+    return Golden(waveform, golden_scores(Listener(windows, run.recipe.front_end, head, 1.0, embed), waveform))
+
+
+def _manifest(
+    run: Run, name: str, version: str, licence: str, fitted: Mapping[str, Fitted], moved: float | None
+) -> Manifest:
+    alarm = alarm_threshold(run.recipe.windows.clip / run.recipe.windows.sample_rate, ON_DELAY)
+    cards = {
+        key: HeadCard(
+            parts=tuple(part.spec for part in fit.head.parts),
+            thresholds=Thresholds(decision=decision_threshold(fit.scores), alarm=alarm, on_delay=ON_DELAY),
+            clips=len(fit.scores),
+            level_dbfs=fit.level_dbfs,
+        )
+        for key, fit in fitted.items()
+    }
+    return Manifest(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        method=run.recipe.name,
+        licence=licence,
+        windows=run.recipe.windows,
+        front_end=run.recipe.front_end,
+        backbone=moved is not None,
+        heads=cards,
+        metrics={} if moved is None else {"int8_moved_z": moved},
+    )
+
+
+def _card(run: Run, manifest: Manifest) -> str:
+    """For people."""
+    origin = provenance(run.folder)
+    machines = "\n".join(
+        f"- `{key}`: {card.clips} normal clips, {card.level_dbfs[0]:.1f} to {card.level_dbfs[1]:.1f} dBFS"
+        for key, card in manifest.heads.items()
+    )
+    return (
+        f"# {manifest.name} {manifest.version}\n\nMethod: {manifest.method}, seed {run.recipe.seed}. "
+        f"Licence: {manifest.licence}.\n\nFitted on normal sound only:\n\n{machines}\n\n"
+        f"Code: {origin['commit']}. Data: {origin['data_digest']}.\n"
+    )
+
+
+def _by_key(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
+    found: dict[str, list[Clip]] = {}
+    for clip in clips:
+        found.setdefault(clip.key, []).append(clip)
+    return found
