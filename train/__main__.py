@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edge_asd.bundle import BUILTIN
 from edge_asd.errors import ConfigError, EdgeAsdError
 
 # torch is imported inside the commands that need it: the rest answers at once, and so do worker processes
@@ -17,6 +18,7 @@ from edge_asd.errors import ConfigError, EdgeAsdError
 app = typer.Typer(
     help="Learn what machines sound like when all is well, and pack it for the daemon.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 Data = Annotated[list[Path], typer.Option("--data", help="Data set folder; may be given several times.")]
@@ -84,13 +86,28 @@ def export(
     out: Annotated[Path, typer.Option(help="Bundle to write, NAME.asd.")],
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
     licence: Annotated[str, typer.Option(help="What may be done with it.")] = "not for distribution: see its data",
+    head: Annotated[list[str] | None, typer.Option(help="Machine to export; all that have clips enough.")] = None,
+    fp32: Annotated[bool, typer.Option(help="Add the full graph, for diagnosis.")] = True,
 ) -> None:
     """Quantise, fit heads with the quantised graph, and pack one bundle."""
+    from train.export import Wish  # noqa: PLC0415
     from train.export import export as pack  # noqa: PLC0415
 
     with show_progress() as progress:
-        report = pack(run, out, version, licence, progress)
+        report = pack(run, out, Wish(version, licence, tuple(head or ()), fp32), progress)
     print(report)
+
+
+@app.command()
+def builtin(
+    work: Annotated[Path, typer.Option(help="Folder for the rendered sound and the run; gone on with.")],
+    out: Annotated[Path, typer.Option(help="Where the bundle goes.")] = BUILTIN,
+) -> None:
+    """Build the bundle in the package anew, from rendered sound alone."""
+    from train.builtin import build  # noqa: PLC0415
+
+    with show_progress() as progress:
+        print(build(work, out, progress))
 
 
 @app.command()

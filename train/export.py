@@ -23,7 +23,7 @@ from edge_asd.bundle import (
     open_bundle,
     write_bundle,
 )
-from edge_asd.errors import AudioError, BundleError
+from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import LEAST_CLIPS, fit_head
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 CALIBRATION_SEGMENTS = 300
-GOLDEN_S = 4
+GOLDEN_S = 2
 ON_DELAY = 3
 GAMMA_QUANTILE = 0.9
 """the DCASE decision rule: one normal clip in ten lies above (methods.md §5.3)"""
@@ -84,7 +84,19 @@ class Report:
         return said
 
 
-def export(folder: Path, out: Path, version: str, licence: str, progress: Progress) -> Report:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a bundle is to be."""
+
+    version: str
+    licence: str
+    heads: tuple[str, ...] = ()
+    """machines; all that have clips enough when empty"""
+    fp32: bool = True
+    """carry the full graph too, for diagnosis"""
+
+
+def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
     """Write the bundle of a run.
 
     Raises:
@@ -93,7 +105,7 @@ def export(folder: Path, out: Path, version: str, licence: str, progress: Progre
         BundleError: int8 moves a training clip's score beyond the tolerance.
     """
     run = load_run(folder)
-    by_key = _by_key(normals(run.data))
+    by_key = _chosen(_by_key(normals(run.data)), wish.heads)
     enough = {key: clips for key, clips in by_key.items() if len(clips) >= LEAST_CLIPS}
     if not enough:
         msg = f"no machine has {LEAST_CLIPS} normal clips: {', '.join(f'{k} {len(c)}' for k, c in by_key.items())}"
@@ -102,9 +114,10 @@ def export(folder: Path, out: Path, version: str, licence: str, progress: Progre
     fitted = _fit_heads(run, graphs.get("int8"), enough, progress)
     moved = _moved(run, graphs, fitted, enough, progress) if graphs else None
     golden = {key: _golden(run, graphs.get("int8"), fit.head, enough[key]) for key, fit in fitted.items()}
-    manifest = _manifest(run, out.stem, version, licence, fitted, moved)
+    manifest = _manifest(run, out.stem, wish, fitted, moved)
     heads = {key: fit.head for key, fit in fitted.items()}
-    write_bundle(out, manifest, graphs, heads, golden, _card(run, manifest))
+    carried = {precision: graph for precision, graph in graphs.items() if wish.fp32 or precision == "int8"}
+    write_bundle(out, manifest, carried, heads, golden, _card(run, manifest))
     for key in (bundle := open_bundle(out)).heads:
         bundle.scorer(key)  # as a device will
     return Report(out, out.stat().st_size, len(fitted), tuple(sorted(set(by_key) - set(enough))), moved)
@@ -143,14 +156,13 @@ def to_onnx(embedder: Embedder) -> bytes:
     if program is None:
         msg = "torch gave no graph"
         raise BundleError(msg)
-    return program.model_proto.SerializeToString()
+    return bytes(program.model_proto.SerializeToString())
 
 
 def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float32]]]) -> bytes:
     """Static QDQ int8: S8S8, weights per channel, symmetric, so that one file serves CPU and TensorRT (decision 5).
 
-    TgramNet stays in float: eight bits of a raw waveform reach 42 dB below full scale, machines do not. So does the
-    last layer. Weights keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
+    TgramNet's first layer stays in float: eight bits of a raw waveform end 42 dB below full scale. So does the last. Weights keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
     """
     import onnx  # noqa: PLC0415 - see above
     from onnxruntime import quantization  # noqa: PLC0415
@@ -168,7 +180,7 @@ def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float3
         quant_pre_process(full, plain, skip_symbolic_shape=True)
         nodes = onnx.load(plain).graph.node
         convolutions = [node.name for node in nodes if node.op_type == "Conv"]
-        floating = [node.name for node in nodes if any(name.startswith("tgram.") for name in node.input)]
+        floating = [node.name for node in nodes if "tgram.cut.weight" in node.input]
         quantization.quantize_static(
             plain,
             small,
@@ -256,9 +268,7 @@ def _golden(run: Run, graph: bytes | None, head: Head, clips: Sequence[Clip]) ->
     return Golden(waveform, golden_scores(Listener(windows, run.recipe.front_end, head, 1.0, embed), waveform))
 
 
-def _manifest(
-    run: Run, name: str, version: str, licence: str, fitted: Mapping[str, Fitted], moved: float | None
-) -> Manifest:
+def _manifest(run: Run, name: str, wish: Wish, fitted: Mapping[str, Fitted], moved: float | None) -> Manifest:
     alarm = alarm_threshold(run.recipe.windows.clip / run.recipe.windows.sample_rate, ON_DELAY)
     cards = {
         key: HeadCard(
@@ -271,10 +281,10 @@ def _manifest(
     }
     return Manifest(
         name=name,
-        version=version,
+        version=wish.version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         method=run.recipe.name,
-        licence=licence,
+        licence=wish.licence,
         windows=run.recipe.windows,
         front_end=run.recipe.front_end,
         backbone=moved is not None,
@@ -295,6 +305,13 @@ def _card(run: Run, manifest: Manifest) -> str:
         f"Licence: {manifest.licence}.\n\nFitted on normal sound only:\n\n{machines}\n\n"
         f"Code: {origin['commit']}. Data: {origin['data_digest']}.\n"
     )
+
+
+def _chosen(machines: dict[str, list[Clip]], heads: Sequence[str]) -> dict[str, list[Clip]]:
+    if unknown := set(heads) - set(machines):
+        msg = f"no machine {', '.join(sorted(unknown))}; the run knows {', '.join(machines)}"
+        raise ConfigError(msg)
+    return {key: clips for key, clips in machines.items() if not heads or key in heads}
 
 
 def _by_key(clips: Sequence[Clip]) -> dict[str, list[Clip]]:

@@ -1,0 +1,120 @@
+"""Is everything there that ``run`` will need? Each thing in turn: what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from edge_asd.bundle import open_bundle
+from edge_asd.capture.device import find
+from edge_asd.capture.opening import SourceSpec, open_source
+from edge_asd.config import load_config
+from edge_asd.daemon import bundle_path
+from edge_asd.deliver.message import Topics
+from edge_asd.deliver.mqtt import MqttPublisher
+from edge_asd.errors import ConfigError, EdgeAsdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from edge_asd.config import Config, SourceSettings
+
+CONNECT_S = 5.0
+HEAR_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one thing is."""
+
+    what: str
+    well: bool
+    said: str
+
+
+def check(path: Path) -> Iterator[Finding]:
+    """Config, bundles with their golden test, sources, metrics port, broker."""
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        yield Finding("config", well=False, said=str(error))
+        return
+    yield Finding("config", well=True, said=f"{path}: {len(config.sources)} sources, {len(config.machines)} machines")
+    for name, machine in config.machines.items():
+        yield _finding(f"bundle of {name}", partial(_bundle, machine.bundle, machine.head))
+    for name, source in config.sources.items():
+        yield _finding(f"source {name}", partial(_source, source))
+    if config.metrics.address:
+        yield _finding("metrics", lambda: _port(config))
+    if config.mqtt:
+        yield _finding("broker", lambda: _broker(config))
+
+
+def _finding(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, well=True, said=look())
+    except EdgeAsdError as error:
+        return Finding(what, well=False, said=str(error))
+
+
+def _bundle(name: str, head: str | None) -> str:
+    bundle = open_bundle(bundle_path(name))
+    bundle.scorer(head)
+    return f"{bundle.manifest.name} {bundle.manifest.version}, head {bundle.key(head)}, golden test passed"
+
+
+def _source(settings: SourceSettings) -> str:
+    """Sound must come within seconds."""
+    spec = SourceSpec(**settings.model_dump() | {"channel": settings.channel or None})
+    scheme, _, token = spec.input.partition(":")
+    if scheme == "microphone":
+        find(token)  # says which there are; opening would only say that this one is not
+    source = open_source(spec, 16_000)
+    try:
+        return _heard(source.read)
+    finally:
+        source.close()
+
+
+def _heard(read: Callable[[], object]) -> str:
+    deadline = time.monotonic() + HEAR_S
+    while time.monotonic() < deadline:
+        if read() is not None:
+            return "delivers sound"
+        time.sleep(0.05)
+    msg = f"opened, but no sound came within {HEAR_S:g} s; is it muted, or held by another program?"
+    raise ConfigError(msg)
+
+
+def _port(config: Config) -> str:
+    address = config.metrics.address or ("", 0)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            msg = f"cannot listen on {config.metrics.listen}: {error.strerror}; set metrics.listen to another port"
+            raise ConfigError(msg) from error
+    return f"{config.metrics.listen} is free"
+
+
+def _broker(config: Config) -> str:
+    """A node of another name, so that a daemon that runs already is not thrown out."""
+    if config.mqtt is None:
+        return "none"
+    publisher = MqttPublisher(config.mqtt.broker(), Topics(f"{config.node}-check", config.mqtt.base))
+    try:
+        deadline = time.monotonic() + CONNECT_S
+        while time.monotonic() < deadline:
+            if publisher.traffic().connected:
+                return f"{config.mqtt.host}:{config.mqtt.port} accepts us"
+            time.sleep(0.05)
+        trouble = publisher.traffic().trouble or "no answer"
+    finally:
+        publisher.close(timeout=1.0)
+    msg = f"{config.mqtt.host}:{config.mqtt.port}: {trouble}; is it running, are host, port and password right?"
+    raise ConfigError(msg)

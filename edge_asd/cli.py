@@ -1,0 +1,186 @@
+"""What a person types: ``edge-asd COMMAND``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge_asd.bundle import BUILTIN, open_bundle
+from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.observe.log import start_logging
+
+if TYPE_CHECKING:
+    from edge_asd.bench import Timing
+    from edge_asd.score.clip import ClipScore
+    from edge_asd.score.listener import Listener
+
+# what only one command needs is imported in it: the daemon's memory and its 1.5 s to READY
+
+CONFIG_EXIT = 78
+"""EX_CONFIG: systemd is told not to start again on it"""
+
+app = typer.Typer(
+    help="Hears a machine going wrong. Start with: edge-asd demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deploy/edge-asd.toml.")]
+
+
+@app.command()
+def run(config: ConfigFile) -> None:
+    """Listen, score, raise alarms: the daemon."""
+    from edge_asd.config import load_config  # noqa: PLC0415
+    from edge_asd.daemon import Daemon, stopped_by_signals  # noqa: PLC0415
+
+    settings = load_config(config)
+    start_logging(settings.log_level)
+    daemon = Daemon(settings)
+    with stopped_by_signals(daemon):
+        daemon.run()
+
+
+@app.command()
+def demo(
+    machine: Annotated[str, typer.Option(help="fan or valve.")] = "valve",
+    fault: Annotated[str, typer.Option(help="What goes wrong half-way; leak or bearing by default.")] = "",
+    mqtt: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Tell a broker, too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Watch a rendered machine go wrong, for a minute. Needs no microphone, broker or data.
+
+    A valve may suffer leak, sticking or contamination; a fan bearing, imbalance or blade.
+    """
+    from edge_asd.demo import demo as perform  # noqa: PLC0415
+
+    start_logging("error")
+    fault = fault or {"valve": "leak", "fan": "bearing"}.get(machine, "")
+    raised = perform(machine, fault, _address(mqtt) if mqtt else None, as_json=as_json)
+    if not as_json:
+        print("the alarm was raised" if raised else "no alarm was raised after the fault began")
+    raise typer.Exit(0 if raised else 1)
+
+
+@app.command()
+def score(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recordings: WAV, FLAC. Each is one clip.")],
+    bundle: Annotated[Path, typer.Option(help="NAME.asd; the built-in one by default.")] = BUILTIN,
+    head: Annotated[str | None, typer.Option(help="Machine identity, set/machine/section.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score recordings. The exit code is 1 when any could not be."""
+    listener = open_bundle(bundle).scorer(head)
+    table = Table("file", "surprise", "health", "score", "level dBFS", "parts")
+    failed = False
+    for file in files:
+        try:
+            clip = _score(listener, file)
+        except EdgeAsdError as error:
+            failed = True
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        if as_json:
+            parts = {part.name: part.z for part in clip.parts}
+            print(json.dumps({"file": str(file)} | asdict(clip) | {"parts": parts}), flush=True)
+        else:
+            parts_said = ", ".join(f"{part.name} {part.z:+.1f}" for part in clip.parts)
+            numbers = (f"{clip.surprise:.2f}", str(clip.health_index), f"{clip.score:.2f}", f"{clip.level_dbfs:.1f}")
+            table.add_row(str(file), *numbers, parts_said)
+    if not as_json and table.row_count:
+        Console().print(table)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def devices(as_json: Json = False) -> None:
+    """List microphones by tokens that outlive a reboot, to paste into the config."""
+    from edge_asd.capture.device import devices as found  # noqa: PLC0415
+
+    listed = found()
+    if as_json:
+        print(json.dumps([asdict(device) for device in listed]))
+        return
+    table = Table("input", "name", "channels", "hertz")
+    for device in listed:
+        table.add_row(f"microphone:{device.token}", device.name, str(device.channels), str(device.rate))
+    Console().print(table if listed else "no microphone found; is it plugged in, and may this user read /dev/snd?")
+
+
+@app.command()
+def check(config: ConfigFile) -> None:
+    """Say what is wrong before the daemon does: config, bundles, sources, ports, broker."""
+    from edge_asd.check import check as look  # noqa: PLC0415
+
+    findings = []
+    for finding in look(config):
+        findings.append(finding)
+        print(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what}: {finding.said}", flush=True)
+    raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+
+
+@app.command()
+def bench(
+    bundle: Annotated[Path, typer.Option(help="NAME.asd; the built-in one by default.")] = BUILTIN,
+    head: Annotated[str | None, typer.Option(help="Machine identity, set/machine/section.")] = None,
+    rounds: Annotated[int, typer.Option(min=3)] = 30,
+    as_json: Json = False,
+) -> None:
+    """Time every stage on one core of this machine, int8 against fp32 in turn."""
+    from edge_asd.bench import bench as measure  # noqa: PLC0415
+
+    known = open_bundle(bundle)
+    timings, share = measure(bundle, head or next(iter(known.heads)), rounds)
+    if as_json:
+        print(json.dumps({"stages": [asdict(timing) for timing in timings], "real_time_factor": share}))
+        return
+    Console().print(_timings(timings))
+    print(f"a clip takes {100 * share:.2f} % of the time it lasts (real-time factor {share:.4f})")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line, and a broken setting has an exit code of its own."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(CONFIG_EXIT)
+    except EdgeAsdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _score(listener: Listener, file: Path) -> ClipScore:
+    from edge_asd.capture.file import read_audio  # noqa: PLC0415
+    from edge_asd.errors import AudioError  # noqa: PLC0415
+    from edge_asd.signal.health import fault  # noqa: PLC0415
+
+    samples = read_audio(file, listener.windows.sample_rate)
+    if unfit := fault(samples):
+        msg = f"{file}: is {unfit}, which says nothing of a machine; record it again"
+        raise AudioError(msg)
+    return listener.score(samples)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        msg = f"--mqtt wants HOST:PORT, such as localhost:1883, got {text!r}"
+        raise ConfigError(msg)
+    return host, int(port)
+
+
+def _timings(timings: list[Timing]) -> Table:
+    table = Table("stage", "milliseconds", "ratio to fp32")
+    for timing in timings:
+        ratio = f"{timing.ratio:.2f}" if timing.ratio else ""
+        table.add_row(timing.stage, f"{1e3 * timing.seconds:.2f}", ratio)
+    return table
