@@ -162,7 +162,8 @@ def to_onnx(embedder: Embedder) -> bytes:
 def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float32]]]) -> bytes:
     """Static QDQ int8: S8S8, weights per channel, symmetric, so that one file serves CPU and TensorRT (decision 5).
 
-    TgramNet's first layer stays in float: eight bits of a raw waveform end 42 dB below full scale. So does the last. Weights keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
+    TgramNet's first layer stays in float: eight bits of a raw waveform end 42 dB below full scale. So does the last
+    layer. Weights keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
     """
     import onnx  # noqa: PLC0415 - see above
     from onnxruntime import quantization  # noqa: PLC0415
