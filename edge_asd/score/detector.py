@@ -110,7 +110,8 @@ def ledoit_wolf(centred: NDArray[np.floating]) -> NDArray[np.float64]:
     deviation = float(np.square(covariance).sum() - dimensions * scale**2)  # ‖S − scale·I‖²
     fourth = float(np.square(np.square(x).sum(axis=1)).sum())  # Σ‖x‖⁴
     noise = fourth / samples**2 - float(np.square(covariance).sum()) / samples
-    shrinkage = min(noise, deviation) / deviation if deviation > 0 else 1.0
+    # never none at all: features of which one is constant and one has two values would leave it singular
+    shrinkage = max(min(noise / deviation, 1.0), FLOOR) if deviation > 0 else 1.0
     shrunk = (1.0 - shrinkage) * covariance + shrinkage * max(scale, FLOOR) * np.eye(dimensions)
     return np.asarray(shrunk, np.float64)
 

@@ -96,7 +96,8 @@ class Listener:
             self._clip = self._clip or Gathering(self.windows.clip, self.windows, Statistic(self.spec), self.embed)
             # never past the next check: unfit audio is found within a segment's length
             take = min(rest.size, self._checked + self.windows.segment - self._filled, self.windows.clip - self._filled)
-            self._clip.push(rest[:take])
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are found by the next check
+                self._clip.push(rest[:take])
             rest = rest[take:]
             results += self._advance()
         return results

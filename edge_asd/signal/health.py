@@ -33,7 +33,7 @@ def fault(samples: NDArray[np.float32]) -> Fault | None:
         return Fault.NOT_FINITE
     if longest_zero_run(samples) >= min(ZERO_RUN, samples.size):
         return Fault.SILENT
-    if samples.std() < LSB:
+    if samples.std(dtype=np.float64) < LSB:
         return Fault.STUCK
     if np.mean(np.abs(samples) >= 1.0 - LSB) > CLIPPED_SHARE:
         return Fault.CLIPPING

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_asd.errors import BundleError
+from edge_asd.score.backbone import VIEWS, Backbone
+from edge_asd.signal.view import LogMel
+
+SEGMENT = (0.1 * np.random.default_rng(0).standard_normal(4_000)).astype(np.float32)
+SPEC = LogMel(n_fft=256, hop=128, n_mels=12)
+RANKS = {"log_mel": 3, "magnitude": 3, "waveform": 2}
+
+
+def graph(*views: str) -> bytes:
+    """Sums each view over its last axes and puts the sums side by side: (1, number of views)."""
+    from onnx import TensorProto, helper  # noqa: PLC0415 - not in the test group
+
+    ranks = {view: RANKS.get(view, 2) for view in views}
+    inputs = [helper.make_tensor_value_info(v, TensorProto.FLOAT, [None] * rank) for v, rank in ranks.items()]
+    axes = [helper.make_tensor(f"axes_{v}", TensorProto.INT64, [r - 1], range(1, r)) for v, r in ranks.items()]
+    nodes = [helper.make_node("ReduceSum", [v, f"axes_{v}"], [f"flat_{v}"], keepdims=0) for v in views]
+    shape = helper.make_tensor("column", TensorProto.INT64, [2], [-1, 1])
+    nodes += [helper.make_node("Reshape", [f"flat_{v}", "column"], [f"sum_{v}"]) for v in views]
+    nodes.append(helper.make_node("Concat", [f"sum_{v}" for v in views], ["embedding"], axis=1))
+    output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [None, len(views)])
+    body = helper.make_graph(nodes, "sums", inputs, [output], [*axes, shape])
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("views", [["log_mel"], ["waveform"], ["magnitude"], ["waveform", "log_mel"]], ids=str)
+def test_a_graph_is_given_the_views_it_names(views: list[str]) -> None:
+    embedding = Backbone(graph(*views), SPEC)(SEGMENT)
+    expected = [VIEWS[view](SPEC, SEGMENT[None]).astype(float).sum() for view in views]
+
+    assert embedding.dtype == np.float32
+    np.testing.assert_allclose(embedding, expected, rtol=1e-3)
+
+
+@pytest.mark.train
+def test_a_view_that_this_version_does_not_know_is_named_with_those_it_does() -> None:
+    with pytest.raises(
+        BundleError, match=r"asks for views \['scalogram'\]; this version has \['log_mel', 'magnitude', 'waveform'\]"
+    ):
+        Backbone(graph("scalogram", "waveform"), SPEC)
+
+
+@pytest.mark.train
+def test_it_computes_on_the_processor() -> None:
+    assert Backbone(graph("waveform"), SPEC).provider == "cpu"
+
+
+@pytest.mark.train
+def test_the_same_segment_gives_the_same_embedding() -> None:
+    one, other = Backbone(graph("log_mel"), SPEC), Backbone(graph("log_mel"), SPEC, threads=2)
+
+    assert one(SEGMENT).tolist() == one(SEGMENT).tolist()
+    np.testing.assert_allclose(one(SEGMENT), other(SEGMENT), rtol=1e-5)
+
+
+@pytest.mark.parametrize("broken", [b"", b"no graph at all", bytes(1000)], ids=["empty", "text", "zeros"])
+def test_a_broken_graph_is_a_broken_bundle(broken: bytes) -> None:
+    with pytest.raises(BundleError, match=r"ONNX Runtime \d+\.\d+\S* cannot load the backbone: "):
+        Backbone(broken, SPEC)

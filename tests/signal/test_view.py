@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_asd.signal.view import LogMel, frames, log_mel, magnitude, mel_bank, spectrum
+
+SPECS = [LogMel(), LogMel(n_fft=512, hop=160, n_mels=40, f_min=50, f_max=7_000), LogMel(sample_rate=8_000, f_max=4_000)]
+
+
+def waveforms(seed: int = 0, samples: int = 32_000) -> np.ndarray:
+    """Noise and a tone, (2, S)."""
+    rng = np.random.default_rng(seed)
+    tone = 0.3 * np.sin(2 * np.pi * 440 / 16_000 * np.arange(samples))
+    return np.stack([0.1 * rng.standard_normal(samples), tone]).astype(np.float32)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_the_mel_bank_is_librosas(spec: LogMel) -> None:
+    expected = librosa.filters.mel(
+        sr=spec.sample_rate,
+        n_fft=spec.n_fft,
+        n_mels=spec.n_mels,
+        fmin=spec.f_min,
+        fmax=spec.f_max,
+        htk=True,
+        norm=None,
+    )
+    np.testing.assert_allclose(mel_bank(spec).T, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_magnitude_is_librosas(spec: LogMel) -> None:
+    sound = waveforms()
+    expected = np.abs(librosa.stft(sound, n_fft=spec.n_fft, hop_length=spec.hop, pad_mode="reflect"))
+    np.testing.assert_allclose(magnitude(spec, sound), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_log_mel_is_librosas(spec: LogMel) -> None:
+    sound = waveforms()
+    power = np.square(np.abs(librosa.stft(sound, n_fft=spec.n_fft, hop_length=spec.hop, pad_mode="reflect")))
+    bank = librosa.filters.mel(
+        sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.f_min, fmax=spec.f_max, htk=True, norm=None
+    )
+    expected = librosa.power_to_db(bank @ power, ref=1.0, amin=spec.floor, top_db=None)
+    # float32 spectra of a pure tone differ far below it
+    np.testing.assert_allclose(log_mel(spec, sound)[0], expected[0], atol=2e-3)
+    heard = expected[1] > expected[1].max() - 90
+    np.testing.assert_allclose(log_mel(spec, sound)[1][heard], expected[1][heard], atol=2e-2)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_log_mel_is_torchaudios(spec: LogMel) -> None:
+    import torch  # noqa: PLC0415 - not in the test group
+    import torchaudio  # noqa: PLC0415 - same
+
+    transform = torchaudio.transforms.MelSpectrogram(
+        spec.sample_rate,
+        n_fft=spec.n_fft,
+        hop_length=spec.hop,
+        n_mels=spec.n_mels,
+        f_min=spec.f_min,
+        f_max=spec.f_max,
+        norm=None,
+        mel_scale="htk",
+    )
+    sound = waveforms(1)[:1]
+    expected = 10 * torch.log10(transform(torch.from_numpy(sound)).clamp(min=spec.floor))
+    assert log_mel(spec, sound).dtype == np.float32
+    np.testing.assert_allclose(log_mel(spec, sound), expected.numpy(), atol=2e-3)
+
+
+@pytest.mark.train
+def test_magnitude_is_torchaudios() -> None:
+    import torch  # noqa: PLC0415 - not in the test group
+    import torchaudio  # noqa: PLC0415 - same
+
+    expected = torchaudio.transforms.Spectrogram(1024, hop_length=512, power=1.0)(torch.from_numpy(waveforms()))
+    np.testing.assert_allclose(magnitude(LogMel(), waveforms()), expected.numpy(), atol=1e-4)
+
+
+@given(st.integers(600, 5_000))
+def test_a_segment_gives_a_frame_a_hop_and_one_more(samples: int) -> None:
+    spec = LogMel()
+    assert log_mel(spec, waveforms(samples=samples)).shape == (2, 128, 1 + samples // 512)
+
+
+def test_each_segment_of_a_batch_is_seen_alone() -> None:
+    sound = waveforms()
+    np.testing.assert_allclose(log_mel(LogMel(), sound)[:1], log_mel(LogMel(), sound[:1]), atol=1e-4)
+
+
+def test_ten_times_the_amplitude_is_twenty_decibels_everywhere() -> None:
+    sound = waveforms()[:1]
+    np.testing.assert_allclose(log_mel(LogMel(), 10 * sound) - log_mel(LogMel(), sound), 20, atol=1e-3)
+
+
+def test_silence_lies_on_the_floor() -> None:
+    assert (log_mel(LogMel(), np.zeros((1, 4_000), np.float32)) == -100).all()
+
+
+def test_frames_are_whole_and_need_no_padding() -> None:
+    spec = LogMel()
+    cut = frames(spec, np.arange(3_000, dtype=np.float32))
+
+    assert cut[:, 0].tolist() == [0, 512, 1024, 1536]
+    assert spectrum(spec, cut).shape == (4, 513)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"f_max": 9_000}, "need 0 <= f_min < f_max <= 8000.0 Hz, got 0.0 and 9000"),
+        ({"f_min": 500, "f_max": 400}, "need 0 <= f_min < f_max"),
+        ({"hop": 2_048}, "need 0 < hop <= n_fft, got 2048 and 1024"),
+        ({"hop": 0}, "need 0 < hop <= n_fft, got 0 and 1024"),
+    ],
+)
+def test_a_front_end_that_cannot_be_is_refused(wrong: dict[str, int], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        LogMel(**wrong)
