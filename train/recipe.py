@@ -31,7 +31,7 @@ class GrhdSettings(_Table):
 class Training(_Table):
     """How a network is trained."""
 
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=20, ge=1)
     """passes over the data; in each a clip gives one random segment for every segment it is long"""
     batch: int = Field(default=64, ge=2)
     rate: float = Field(default=1e-3, gt=0)

@@ -42,6 +42,11 @@ class Run:
         with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
 
+    def forget(self, epochs: int) -> None:
+        """Keep the log's lines of so many epochs: a run that was cut off may have logged one that it did not save."""
+        if (path := self.folder / LOG).exists():
+            path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))
+
 
 def create(folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[Clip]) -> Run:
     """Begin a run, or go on with the same one.
@@ -93,11 +98,12 @@ def provenance(folder: Path) -> dict[str, Any]:
 
 
 def data_digest(clips: Sequence[Clip]) -> str:
-    """SHA-256 over every clip's identity, name and content."""
+    """SHA-256 over all that is said of every clip, and its content."""
     digest = hashlib.sha256()
     for clip in clips:
         content = hashlib.sha256(clip.path.read_bytes()).hexdigest()
-        digest.update(f"{clip.key} {clip.path.name} {content}\n".encode())
+        said = (clip.key, clip.attribute, clip.domain, clip.recording, clip.path.name)
+        digest.update(f"{said} {content}\n".encode())
     return digest.hexdigest()
 
 
