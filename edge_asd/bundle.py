@@ -14,7 +14,7 @@ import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -183,14 +183,14 @@ def open_bundle(path: Path, precision: Precision = "int8") -> Bundle:
         BundleCorrupt: a file is not what the manifest says.
     """
     files = _read(path)
-    manifest = _manifest(path, files.pop(MANIFEST))
+    manifest = _manifest(path, files.pop(MANIFEST, None))
     _verify(path, manifest, files)
     try:
-        tensors, golden = load(files[HEADS]), load(files[GOLDEN])
+        tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
         heads = {key: _unpack_head(key, card, tensors) for key, card in manifest.heads.items()}
         goldens = {key: Golden(golden[f"{key}/waveform"], golden[f"{key}/z"]) for key in heads}
     except (KeyError, SafetensorError, ValueError) as error:
-        msg = f"{path}: heads or golden vectors are incomplete ({error}); export the bundle again"
+        msg = f"{path}: heads or golden vectors cannot be used ({error}); export the bundle again"
         raise BundleError(msg) from error
     graph = files.get(f"backbone.{precision}.onnx")
     if manifest.backbone and graph is None:
@@ -242,11 +242,14 @@ def _read(path: Path) -> dict[str, bytes]:
             if (size := sum(entry.file_size for entry in archive.infolist())) > LARGEST:
                 msg = f"{path}: claims {size} bytes; a bundle holds at most {LARGEST}"
                 raise BundleError(msg)
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                msg = f"{path} is no bundle, or is damaged (something in it is compressed); copy it here again"
+                raise BundleCorrupt(msg)
             return {name: archive.read(name) for name in archive.namelist()}
     except FileNotFoundError as error:
         msg = f"no bundle at {path}; export one with: python -m train export RUN --out {path}"
         raise BundleError(msg) from error
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:  # one changed byte can do each
         msg = f"{path} is no bundle, or is damaged ({error}); copy it here again"
         raise BundleCorrupt(msg) from error
 
@@ -269,6 +272,16 @@ def _verify(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         if (found := hashlib.sha256(files[name]).hexdigest()) != expected:
             msg = f"{path}: {name} has digest {found[:12]}…, the manifest says {expected[:12]}…; copy it here again"
             raise BundleCorrupt(msg)
+
+
+def _tensors(content: bytes) -> dict[str, NDArray[Any]]:
+    """Loaded; ValueError where one holds NaN or infinity."""
+    tensors: dict[str, NDArray[Any]] = load(content)
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            msg = f"{name} holds NaN or infinity"
+            raise ValueError(msg)
+    return tensors
 
 
 def _pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
