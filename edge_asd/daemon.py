@@ -49,7 +49,9 @@ log = logging.getLogger("edge_asd")
 PATIENCE = 3.0
 """clip lengths without a score before a machine counts as unheard"""
 NAP_S = 0.05
-"""how long the loop rests when no source had anything new"""
+"""how long the loop rests between rounds"""
+BACKLOG_S = 0.5
+"""audio in one round from which on it does not rest: a source is behind, or as fast as it is read"""
 UNFIT = {Fault.SILENT: SourceState.SILENT, Fault.STUCK: SourceState.STUCK, Fault.CLIPPING: SourceState.CLIPPING}
 
 
@@ -151,31 +153,31 @@ class Daemon:
         with ExitStack() as stack:
             self._start(stack)
             while not self._stop.is_set() and not all(ear.ended for ear in self.ears.values()):
-                if not self.step():
+                if self.step() < BACKLOG_S:
                     self._stop.wait(NAP_S)
             self._notifier.stopping()
             log.info("daemon.stopped", extra={"clips": self._scores, "alarms": self._events})
 
-    def step(self) -> bool:
-        """One round over all ears; whether any had something new."""
-        news = [self._listen(name, ear) for name, ear in self.ears.items()]
+    def step(self) -> float:
+        """One round over all ears; the most audio that any had, seconds."""
+        heard = [self._listen(name, ear) for name, ear in self.ears.items()]
         self._tell_state()
-        return any(news)
+        return max(heard)
 
     # From sound to alarm
 
-    def _listen(self, name: str, ear: Ear) -> bool:
+    def _listen(self, name: str, ear: Ear) -> float:
         block = ear.read()
         if block is None:
-            return False
+            return 0.0
         self.metrics.heard(name, block.samples.size, self._clock.wall().timestamp())
         self._audience.heard(name, block)
-        for ward in self.wards.values():
-            if ward.ear is ear:
-                for result in ward.listener.push(block):
-                    self._take(ward, result)
+        mine = [ward for ward in self.wards.values() if ward.ear is ear]
+        for ward in mine:
+            for result in ward.listener.push(block):
+                self._take(ward, result)
         self.metrics.lost(name, ear.loss)
-        return True
+        return block.samples.size / mine[0].listener.windows.sample_rate
 
     def _take(self, ward: Ward, result: ClipScore | Skipped) -> None:
         if isinstance(result, Skipped):
