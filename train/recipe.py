@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from edge_asd.errors import ConfigError
 from edge_asd.signal.segment import Windows
@@ -55,8 +55,20 @@ class Recipe(_Table):
     seed: int = Field(default=0, ge=0)
     windows: Windows = Windows()
     front_end: LogMel = LogMel()
-    training: Training | None = None
+    training: Training | None = Field(default=None, validate_default=True)
     """None: nothing is trained, heads alone are fitted at export"""
+
+    @field_validator("training")
+    @classmethod
+    def _as_named(cls, training: Training | None, info: ValidationInfo) -> Training | None:
+        name = info.data.get("name")
+        if name == "statistics" and training is not None:
+            msg = "statistics train no network; leave out [training] and --epochs"
+            raise ValueError(msg)
+        if name == "grhd" and training is None:
+            msg = "grhd needs a table [training]; it may be empty"
+            raise ValueError(msg)
+        return training
 
 
 def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever TOML can hold
@@ -73,7 +85,7 @@ def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         msg = f"no recipe {name!r}; choose one of {known}, or give the path of a TOML file"
         raise ConfigError(msg) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is no TOML: {error}"
         raise ConfigError(msg) from error
     training = {key: settings.get("training", {}) | changes.pop(key) for key in ("training",) if key in changes}
