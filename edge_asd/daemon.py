@@ -242,7 +242,8 @@ class Daemon:
         period = self._notifier.watchdog_s
         if period is None or now - self._fed < period / 4:
             return
-        if all(ward.ear.state is not SourceState.OK or not self._overdue(ward, now) for ward in self.wards.values()):
+        listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
+        if not any(self._overdue(ward, now) for ward in listening):
             self._notifier.alive()
             self._fed = now
 
@@ -298,7 +299,7 @@ class Daemon:
             stack.callback(ear.close)
         self._introduce()
         self.step()
-        self._notifier.ready(f"{len(self.wards)} machines")
+        self._notifier.ready(self._status)
         log.info("daemon.ready", extra={"node": config.node, "machines": list(self.wards)})
 
     def _introduce(self) -> None:

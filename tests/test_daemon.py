@@ -1,0 +1,474 @@
+"""The whole daemon: a file in, messages at a real broker out. Time is the test's own wherever it matters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge_asd.bundle import open_bundle
+from edge_asd.capture.file import read_audio
+from edge_asd.capture.source import Loss, SourceState
+from edge_asd.config import Config
+from edge_asd.daemon import Clock, Daemon, Nobody, stopped_by_signals
+from edge_asd.deliver.publisher import NullPublisher
+from edge_asd.errors import BundleError, ConfigError, HeadUnknown, SourceError
+from edge_asd.observe.notify import Notifier
+from edge_asd.signal.segment import Block, Windows
+from tests.conftest import PATIENCE, free_port, until
+from tests.example import MACHINE, SECOND, bundle, noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edge_asd.alarm.alarm import Alarm, Policy, Transition
+    from edge_asd.deliver.message import Message
+    from edge_asd.score.clip import ClipScore
+    from tests.conftest import Broker, Recorder
+
+RATE = 16_000
+TOPIC = "edge_asd/v1/node1"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith(("EDGE_ASD__", "CREDENTIALS_", "NOTIFY_", "WATCHDOG_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that judges seconds."""
+    return bundle(tmp_path_factory.mktemp("bundle") / "toy.asd")
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """What a service tells systemd."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(0)
+        yield listener
+
+
+def said(systemd: socket.socket) -> list[str]:
+    """Everything since the last time."""
+    words = []
+    with suppress(BlockingIOError):
+        while True:
+            words.append(systemd.recv(4096).decode())
+    return words
+
+
+@dataclass
+class Time:
+    """Seconds since the test began, as the test says."""
+
+    now: float = 0.0
+
+    @property
+    def clock(self) -> Clock:
+        """Both kinds of time."""
+        return Clock(lambda: self.now, lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now))
+
+
+@dataclass
+class Watcher(Nobody):
+    """Remembers, and lets a second pass for each second it hears."""
+
+    time: Time | None = None
+    heard_blocks: list[Block] = field(default_factory=list)
+    clips: dict[str, list[ClipScore]] = field(default_factory=dict)
+    changes: list[Transition] = field(default_factory=list)
+
+    def heard(self, source: str, block: Block) -> None:  # noqa: ARG002 - as an audience is told
+        """Audio came in."""
+        self.heard_blocks.append(block)
+        if self.time:
+            self.time.now += block.samples.size / RATE
+
+    def scored(self, machine: str, clip: ClipScore, policy: Policy) -> None:  # noqa: ARG002 - same
+        """A clip got its score."""
+        self.clips.setdefault(machine, []).append(clip)
+
+    def changed(self, machine: str, transition: Transition, alarm: Alarm, clip: ClipScore) -> None:  # noqa: ARG002 - same
+        """An alarm was raised, or returned."""
+        self.changes.append(transition)
+
+
+class Told(NullPublisher):
+    """Remembers what was to be published."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def publish(self, message: Message) -> None:
+        """Keep it."""
+        self.messages.append(message)
+
+    def payloads(self, ending: str) -> list[str]:
+        """Of the topics that end so."""
+        return [m.payload.decode() for m in self.messages if m.topic.endswith(ending)]
+
+
+def config(bundle: Path, broker: Broker | None = None, **inputs: str | dict[str, object]) -> Config:
+    """One machine a source, named alike."""
+    sources = {n: {"input": i, "speed": 1.0} if isinstance(i, str) else i for n, i in inputs.items()}
+    mqtt = {"host": broker.host, "port": broker.port} if broker else None
+    machines = {name: {"source": name, "bundle": str(bundle)} for name in sources}
+    return Config(node="node1", mqtt=mqtt, metrics={"listen": "127.0.0.1:0"}, sources=sources, machines=machines)
+
+
+def wav(path: Path, samples: np.ndarray, subtype: str = "PCM_16") -> str:
+    """Written; as an input."""
+    soundfile.write(path, samples, RATE, subtype)
+    return f"file:{path}"
+
+
+@contextmanager
+def running(daemon: Daemon) -> Iterator[None]:
+    """In a thread, connected to its broker; ends with the daemon."""
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(daemon.run)
+        try:
+            until(lambda: ended.done() or daemon.publisher.traffic().connected, PATIENCE, "no connection")
+            yield
+        except BaseException:
+            daemon.stop()
+            raise
+        ended.result(4 * PATIENCE)
+
+
+def perform(config: Config) -> tuple[Daemon, Watcher]:
+    """Play the sources to their end, as time passes by what is heard."""
+    time = Time()
+    watcher = Watcher(time)
+    daemon = Daemon(config, watcher, clock=time.clock)
+    if config.mqtt is None:
+        daemon.step()  # opens the sources
+        time.now += 1
+        daemon.run()
+    else:
+        with running(daemon):
+            time.now += 1
+    return daemon, watcher
+
+
+def received(recorder: Recorder, ending: str) -> list[dict]:
+    """Payloads of the topics that end so, once the daemon has stopped."""
+    recorder.wait_for(lambda m: m.topic == f"{TOPIC}/status" and m.payload == b"stopped")
+    return [message.json() for message in recorder.messages if message.topic.endswith(ending)]
+
+
+# From sound to messages -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.system
+def test_what_arrives_is_what_scoring_each_ten_seconds_of_the_file_says(tmp_path: Path, broker: Broker) -> None:
+    windows = Windows()
+    path = bundle(tmp_path / "ten.asd", windows)
+    recorder = broker.subscribe(f"{TOPIC}/#")
+    source = wav(tmp_path / "mic.wav", noise(500, 35 * RATE))
+    perform(config(path, broker, pump1=source))
+
+    scores, scorer = received(recorder, "machine/pump1/score"), open_bundle(path).scorer(MACHINE)
+    sound = read_audio(tmp_path / "mic.wav", RATE)
+    pieces = [scorer.score(sound[start : start + windows.clip]) for start in (0, 160_000, 320_000)]
+    assert len(scores) == 3
+    for number, (score, piece) in enumerate(zip(scores, pieces, strict=True), 1):
+        assert score["score"] == piece.surprise
+        assert score["parts"] == {part.name: part.z for part in piece.parts}
+        assert (score["level_dbfs"], score["health_index"]) == (piece.level_dbfs, piece.health_index)
+        assert (score["seq"], score["clip_seconds"], score["threshold"]) == (number, 10.0, scorer.alarm)
+    ends = [datetime.fromisoformat(score["ts"]) for score in scores]
+    assert [(b - a).total_seconds() for a, b in pairwise(ends)] == [10, 10]
+
+
+@pytest.mark.system
+def test_a_stretch_of_strange_sound_raises_one_alarm_and_it_returns(toy: Path, tmp_path: Path, broker: Broker) -> None:
+    loud = [noise(600, 5 * RATE), noise(601, 5 * RATE, level=0.2), noise(602, 12 * RATE)]
+    recorder = broker.subscribe(f"{TOPIC}/#")
+    _, watcher = perform(config(toy, broker, pump1=wav(tmp_path / "mic.wav", np.concatenate(loud))))
+
+    events = received(recorder, "machine/pump1/event")
+    assert [event["event"] for event in events] == watcher.changes == ["activated", "returned"]
+    assert events[0]["alarm_id"] == events[0]["id"] == events[1]["alarm_id"]
+    assert events[0]["evidence"]["clips_over"] == 3
+    assert len(received(recorder, "machine/pump1/score")) == len(watcher.clips["pump1"]) == 22
+    raised, since = (datetime.fromisoformat(when) for when in (events[0]["ts"], events[0]["alarm"]["since"]))
+    assert (raised - since).total_seconds() == 3
+    late = broker.subscribe(f"{TOPIC}/machine/pump1/#").wait_for(lambda m: m.topic.endswith("alarm")).json()
+    assert (late["alarm"]["state"], late["alarm"]["repeat_count"], late["id"]) == ("normal", 1, events[1]["id"])
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("value", "state"), [(0.0, "silent"), (np.nan, "failed"), (0.5, "stuck")], ids=["zeros", "nan", "constant"]
+)
+def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told(
+    toy: Path, tmp_path: Path, broker: Broker, value: float, state: str
+) -> None:
+    sound = np.concatenate([noise(700, 3 * RATE), np.full(2 * RATE, value, np.float32), noise(701, 3 * RATE)])
+    recorder, time, watcher = broker.subscribe(f"{TOPIC}/#"), Time(), Watcher()
+    daemon = Daemon(config(toy, broker, pump1=wav(tmp_path / "mic.wav", sound, "FLOAT")), watcher, clock=time.clock)
+
+    def told(second: float, state: str, availability: bytes) -> None:
+        already = len(recorder.messages)
+        time.now = second
+        for ending, said in (("source/pump1/state", f'"state":"{state}"'.encode()), ("availability", availability)):
+            recorder.wait_for(
+                lambda m, ending=ending, said=said: (
+                    m in recorder.messages[already:] and m.topic.endswith(ending) and said in m.payload
+                )
+            )
+
+    with running(daemon):
+        told(3, "ok", b"online")
+        told(5, state, b"offline")
+        assert len(watcher.clips["pump1"]) == 3
+        told(8.5, "ok", b"online")
+    assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 5, 6, 7)]
+    assert len(received(recorder, "machine/pump1/score")) == 6
+
+
+@pytest.mark.system
+def test_a_newcomer_learns_from_retained_messages_what_runs_here(toy: Path, tmp_path: Path, broker: Broker) -> None:
+    perform(config(toy, broker, pump1=wav(tmp_path / "mic.wav", noise(1, 2 * RATE))))
+    recorder = broker.subscribe(f"{TOPIC}/#")
+
+    info = recorder.wait_for(lambda m: m.topic.endswith("/info")).json()
+    assert info["machines"]["pump1"] == {
+        "id": "toy",
+        "version": "1.2.3",
+        "backend": "numpy",
+        "precision": "float32",
+    }
+    assert recorder.wait_for(lambda m: m.topic.endswith("pump1/alarm")).json()["alarm"]["state"] == "normal"
+    assert recorder.wait_for(lambda m: m.topic.endswith("/status")).payload == b"stopped"
+
+
+def test_two_machines_may_share_an_ear(toy: Path, tmp_path: Path) -> None:
+    settings = config(toy, mic0=wav(tmp_path / "mic.wav", noise(2, 3 * RATE)))
+    machines = {name: {"source": "mic0", "bundle": str(toy)} for name in ("pump1", "pump2")}
+    _, watcher = perform(Config(**settings.model_dump() | {"machines": machines}))
+
+    assert len(watcher.clips["pump1"]) == 3
+    assert watcher.clips["pump1"] == watcher.clips["pump2"]
+
+
+def test_metrics_count_what_was_heard_and_scored(toy: Path, tmp_path: Path) -> None:
+    sound = np.concatenate([noise(3, 3 * RATE), np.zeros(RATE // 4, np.float32), noise(4, 2 * RATE)])
+    daemon, watcher = perform(config(toy, pump1=wav(tmp_path / "mic.wav", sound)))
+    ask = daemon.metrics.registry.get_sample_value
+
+    assert ask("edge_asd_audio_frames_total", {"source": "pump1"}) == sound.size
+    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "scored"}) == 5
+    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "silent"}) == 1
+    assert ask("edge_asd_clip_score", {"machine": "pump1"}) == watcher.clips["pump1"][-1].surprise
+
+
+def test_the_alarm_threshold_is_shared_by_as_many_clips_as_the_config_wants(toy: Path) -> None:
+    settings = config(toy, pump1="file:mic.wav").model_dump()
+    alarm = open_bundle(toy).manifest.heads[MACHINE].thresholds.alarm
+    for own, expected in [({"on_delay": 1}, 3 * alarm), ({"on_delay": 6}, alarm / 2), ({"threshold": 2.5}, 2.5)]:
+        settings["machines"]["pump1"]["alarm"] = own
+        ward = Daemon(Config(**settings)).wards["pump1"]
+        assert ward.policy.threshold == ward.listener.alarm == pytest.approx(expected)
+
+
+# Ears that fail -------------------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_is_missing_is_told_and_retried_while_the_others_go_on(toy: Path, tmp_path: Path) -> None:
+    time, watcher = Time(), Watcher()
+    missing = tmp_path / "later.wav"
+    inputs = {"pump1": f"file:{missing}", "pump2": wav(tmp_path / "mic.wav", noise(5, 30 * RATE))}
+    daemon = Daemon(config(toy, **inputs), watcher, clock=time.clock)
+    daemon.publisher = told = Told()
+
+    for _ in range(6):
+        daemon.step()
+        time.now += 1
+    lost = daemon.ears["pump1"]
+    assert (lost.state, lost.reason, lost.restarts) == (SourceState.LOST, f"{missing} is no file", 3)
+    assert len(watcher.clips["pump2"]) == 5
+    assert told.payloads("machine/pump1/availability") == ["offline"]
+
+    wav(missing, noise(6, 5 * RATE))
+    for _ in range(5):
+        daemon.step()
+        time.now += 1
+    assert lost.state is SourceState.OK
+    assert len(watcher.clips["pump1"]) > 0
+    assert told.payloads("machine/pump1/availability") == ["offline", "online"]
+    assert len(watcher.clips["pump2"]) == 10
+
+
+@dataclass
+class Tap:
+    """A source that runs, stalls or fails as the test wants."""
+
+    runs: bool = True
+    trouble: str = ""
+    start: int = 0
+    ended: bool = False
+    loss: Loss = field(default_factory=Loss)
+
+    def read(self) -> Block | None:
+        """A second, or nothing."""
+        if self.trouble:
+            raise SourceError(self.trouble)
+        if not self.runs:
+            return None
+        self.start += RATE
+        return Block(self.start - RATE, noise(self.start, RATE))
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def test_the_watchdog_is_fed_for_scores_and_for_announced_trouble_and_starves_otherwise(
+    toy: Path, tmp_path: Path, systemd: socket.socket
+) -> None:
+    time, tap = Time(), Tap()
+    notifier = Notifier(str(tmp_path / "notify"), watchdog_s=4.0)
+    daemon = Daemon(config(toy, pump1="file:unused.wav"), clock=time.clock, notifier=notifier)
+    daemon.publisher = told = Told()
+    daemon.ears["pump1"].open_source = lambda: tap
+
+    def fed(seconds: int) -> list[bool]:
+        second = []
+        for _ in range(seconds):
+            daemon.step()
+            second.append("WATCHDOG=1" in said(systemd))
+            time.now += 1
+        return second
+
+    assert fed(10) == [True] * 10
+    tap.runs = False
+    assert fed(20) == [True] * 3 + [False] * 17
+    assert told.payloads("availability") == ["online", "offline"]
+    tap.trouble = "unplugged"
+    assert all(fed(40))
+    tap.trouble, tap.runs = "", True
+    fed(31)
+    assert all(fed(5))
+    assert told.payloads("availability") == ["online", "offline", "online"]
+
+
+def test_a_recording_that_has_ended_does_not_starve_the_watchdog_of_the_others(
+    toy: Path, tmp_path: Path, systemd: socket.socket
+) -> None:
+    time = Time()
+    inputs = {f"pump{s}": wav(tmp_path / f"{s}.wav", noise(s, s * RATE)) for s in (2, 30)}
+    notifier = Notifier(str(tmp_path / "notify"), watchdog_s=4.0)
+    daemon = Daemon(config(toy, **inputs), clock=time.clock, notifier=notifier)
+
+    for _ in range(20):
+        said(systemd)
+        daemon.step()
+        assert "WATCHDOG=1" in said(systemd)
+        time.now += 1
+
+
+# Starting and stopping ------------------------------------------------------------------------------------------------
+
+
+def test_systemd_is_told_when_it_listens_how_it_is_and_when_it_stops(
+    toy: Path, tmp_path: Path, systemd: socket.socket
+) -> None:
+    time = Time()
+    notifier = Notifier(str(tmp_path / "notify"))
+    heard = {"input": wav(tmp_path / "mic.wav", noise(8, 2 * RATE)), "speed": 0.0}
+    daemon = Daemon(config(toy, pump1=heard, pump2="file:missing.wav"), clock=time.clock, notifier=notifier)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(daemon.run)
+        until(lambda: daemon.ears["pump1"].ended, PATIENCE, "the recording does not end")
+        daemon.stop()
+        ended.result(PATIENCE)
+    words = said(systemd)
+
+    assert words[-1] == "STOPPING=1"
+    ready = next(word for word in words if word.startswith("READY=1"))
+    assert ready.endswith("pump2 lost"), "what is wrong from the start is not painted over"
+    assert all("2 machines" in word for word in words if "STATUS=" in word)
+
+
+def test_a_signal_ends_the_round_and_gives_the_handlers_back(toy: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    endless = {"input": wav(tmp_path / "mic.wav", noise(9, 2 * RATE)), "speed": 0.0, "loop": True}
+    watcher = Watcher()
+    daemon = Daemon(config(toy, pump1=endless), watcher)
+    watcher.scored = lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+
+    with stopped_by_signals(daemon):
+        daemon.run()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.system
+def test_the_command_line_runs_until_systemd_stops_it(
+    toy: Path, tmp_path: Path, broker: Broker, systemd: socket.socket
+) -> None:
+    metrics = free_port()
+    wav(tmp_path / "mic.wav", noise(10, 5 * RATE))
+    (tmp_path / "edge-asd.toml").write_text(f"""
+        node = "node1"
+        mqtt = {{host = "127.0.0.1", port = {broker.port}}}
+        metrics.listen = "127.0.0.1:{metrics}"
+        sources.mic0 = {{input = "file:{tmp_path}/mic.wav", loop = true, speed = 10}}
+        machines.pump1 = {{source = "mic0", bundle = "{toy}"}}
+        """)
+    recorder = broker.subscribe(f"{TOPIC}/#")
+    command = [sys.executable, "-m", "edge_asd", "run", "--config", str(tmp_path / "edge-asd.toml")]
+    environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stderr=log, env=environment) as process:
+        try:
+            until(lambda: any("READY=1" in w for w in said(systemd)), 2 * PATIENCE, (tmp_path / "log").read_text)
+            recorder.wait_for(lambda m: m.topic.endswith("pump1/score"))
+            with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=PATIENCE) as page:
+                assert b'edge_asd_clips_total{machine="pump1",outcome="scored"}' in page.read()
+        finally:
+            process.terminate()
+    log_text = (tmp_path / "log").read_text()
+
+    assert process.returncode == 0, log_text
+    assert "Traceback" not in log_text
+    recorder.wait_for(lambda m: m.topic.endswith("/status") and m.payload == b"stopped")
+
+
+def test_a_bundle_that_is_missing_or_does_not_know_the_machine_is_told_at_once(toy: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no bundle at .*nowhere\.asd"):
+        Daemon(config(tmp_path / "nowhere.asd", pump1="file:mic.wav"))
+    settings = config(toy, pump1="file:mic.wav").model_dump()
+    settings["machines"]["pump1"]["head"] = "toy/fan/00"
+    with pytest.raises(HeadUnknown, match=f"choose one of {MACHINE}"):
+        Daemon(Config(**settings))
+
+
+def test_an_input_that_cannot_be_is_told_at_once(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot listen to 'pigeon:post'"):
+        Daemon(config(toy, pump1="pigeon:post"))
+
+
+def test_machines_of_one_ear_want_one_rate(toy: Path, tmp_path: Path) -> None:
+    slow = bundle(tmp_path / "slow.asd", Windows(sample_rate=8_000, segment=SECOND.segment, clip=SECOND.clip))
+    settings = config(toy, mic0="file:mic.wav").model_dump()
+    settings["machines"] = {f"pump{n}": {"source": "mic0", "bundle": str(b)} for n, b in enumerate((toy, slow))}
+
+    with pytest.raises(ConfigError, match=r"sources\.mic0: its machines want \[8000, 16000\] hertz"):
+        Daemon(Config(**settings))
