@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from rich.progress import Progress
+
+from edge_asd.errors import ConfigError
+from train.data import normals
+from train.fit import fit as resume
+from train.fit import load_embedder
+from train.recipe import Training
+from train.run import load_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.train
+
+ROOT = Path(__file__).parents[2]
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other are slow on a busy computer
+ENDLESS = 'name = "grhd"\n[training]\nepochs = 1000\nbatch = 4\n'
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As ALONE, in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(*arguments: object, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, "-m", "train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=60, check=False)
+
+
+def imported(report: str) -> set[str]:
+    """Top-level packages in what `-X importtime` says."""
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in report.splitlines() if line.count("|") == 2}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "set" / "fan" / "train"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        noise = 0.1 * np.random.default_rng(number).standard_normal(32_000)
+        soundfile.write(folder / f"section_00_source_train_normal_{number:04d}_spd_{number % 2}.wav", noise, 16_000)
+    return tmp_path / "set"
+
+
+def test_help_lists_the_commands_without_loading_torch() -> None:
+    answer = train("--help", python=("-X", "importtime"))
+    assert answer.returncode == 0
+    for command in ("fit", "render", "export", "evaluate"):
+        assert re.search(rf"\b{command}\b", answer.stdout)
+    assert "typer" in imported(answer.stderr)
+    assert not {"torch", "sklearn", "scipy"} & imported(answer.stderr)
+
+
+def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_path: Path, data: Path) -> None:
+    answer = train("fit", "statistics", "--data", data, "--out", tmp_path / "run", python=("-X", "importtime"))
+    assert answer.returncode == 0, answer.stderr
+    assert "statistics on 4 clips of 1 machines" in answer.stdout
+    assert f"python -m train export {tmp_path / 'run'} --out run.asd" in answer.stdout
+    assert "torch" not in imported(answer.stderr)
+    assert load_run(tmp_path / "run").recipe.name == "statistics"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("fit", "grdh", "--data", "DATA", "--out", "RUN"), "no recipe 'grdh'; choose one of grhd, statistics"),
+        (("fit", "grhd", "--data", "NOWHERE", "--out", "RUN"), "no such folder: "),
+        (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
+        (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
+    ],
+    ids=["recipe", "data", "run", "precision"],
+)
+def test_an_error_is_one_line(tmp_path: Path, data: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    places = {"DATA": data, "RUN": tmp_path / "run", "NOWHERE": tmp_path / "nowhere"}
+    answer = train(*(places.get(argument, argument) for argument in arguments))
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.count("\n") == 1
+    assert answer.stderr.startswith("error: ")
+    assert complaint in answer.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_gone_on_with(
+    tmp_path: Path, data: Path, eventually: Callable[..., Any]
+) -> None:
+    recipe, run = tmp_path / "endless.toml", tmp_path / "run"
+    recipe.write_text(ENDLESS)
+    command = [sys.executable, "-m", "train", "fit", str(recipe), "--data", str(data), "--out", str(run)]
+
+    log = run / "log.jsonl"
+    with subprocess.Popen(command, cwd=ROOT, env=ALONE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            # an epoch is logged just before it is saved: the second line says that the first one was
+            eventually(lambda: log.exists() and log.read_text().count("\n") > 1, 60, "two epochs")
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert said.endswith("stopped; the same command goes on from the last whole epoch\n")
+    assert "Traceback" not in said
+    endless = load_run(run)
+    with pytest.raises(ConfigError, match=r"has \d+ of 1000 epochs; go on with the same command") as refusal:
+        load_embedder(endless)
+
+    done = int(re.findall(r"has (\d+) of", str(refusal.value))[0])
+    one_more = Training(epochs=done + 1, batch=4)
+    shorter = replace(endless, recipe=endless.recipe.model_copy(update={"training": one_more}))
+    resume(shorter, normals([data]), Progress(disable=True))
+    load_embedder(shorter)
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(done + 1))
