@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a frame is too small to share; threads that wait burn a core
 
 import typer
 from rich.console import Console
