@@ -129,6 +129,19 @@ def evaluate(
     show(judge(bundle, data, out, head=head, precision=graph, console=Console(stderr=True)))
 
 
+@app.command()
+def bench(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    bundle: Annotated[Path, typer.Argument(help="The bundle exported from it, with its fp32 graph.")],
+    rounds: Annotated[int, typer.Option(min=3)] = 30,
+) -> None:
+    """Time the exported graphs against torch, in turn, on one core."""
+    from train.bench import bench as measure  # noqa: PLC0415
+
+    for timing in measure(run, bundle, rounds):
+        print(f"{timing.stage:30} {1e3 * timing.seconds:6.2f} ms   {timing.ratio or 1:.2f} of torch eager")
+
+
 def main() -> None:
     """Run a command; an error of ours is one line."""
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +51,8 @@ OPSET = 18
 CALIBRATION_SEGMENTS = 128
 """ONNX Runtime keeps all activations of all of them in memory: about 2 GB"""
 PERCENTILE = 99.99
+STEM, BOTTLENECKS = 2, 6
+"""layers of the backbone before its bottlenecks, and how many of these there are (train/grhd.py)"""
 GOLDEN_S = 2
 ON_DELAY = 3
 GAMMA_QUANTILE = 0.9
@@ -66,6 +70,16 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantised:
+    """The graphs of a run, and the heads fitted with the int8 one; no graphs without a network."""
+
+    graphs: Mapping[Precision, bytes]
+    fitted: Mapping[str, Fitted]
+    moved: float | None
+    floating: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What an export came to."""
 
@@ -76,12 +90,15 @@ class Report:
     """machines with too few clips for a head"""
     moved: float | None
     """largest move of a training clip's fused score from fp32 to int8; None without a network"""
+    floating: int
+    """bottlenecks that stayed in float for its sake"""
 
     def __str__(self) -> str:
         """For the command line."""
         said = f"{self.path}: {self.heads} heads, {self.size / 1e6:.2f} MB"
         if self.moved is not None:
             said += f"; int8 moves a clip's z-score by at most {self.moved:.3f} (allowed {TOLERANCE})"
+            said += f", with {self.floating} of {BOTTLENECKS} bottlenecks in float"
         if self.left_out:
             said += f"; too few clips for a head: {', '.join(self.left_out)}"
         return said
@@ -113,29 +130,44 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
     if not enough:
         msg = f"no machine has {LEAST_CLIPS} normal clips: {', '.join(f'{k} {len(c)}' for k, c in by_key.items())}"
         raise AudioError(msg)
-    graphs = _graphs(run, [clip for clips in enough.values() for clip in clips])
-    fitted = _fit_heads(run, graphs.get("int8"), enough, progress)
-    moved = _moved(run, graphs, fitted, enough, progress) if graphs else None
-    golden = {key: _golden(run, graphs.get("int8"), fit.head, enough[key]) for key, fit in fitted.items()}
-    manifest = _manifest(run, out.stem, wish, fitted, moved)
-    heads = {key: fit.head for key, fit in fitted.items()}
-    carried = {precision: graph for precision, graph in graphs.items() if wish.fp32 or precision == "int8"}
+    backbone = _backbone(run, enough, progress)
+    int8 = backbone.graphs.get("int8")
+    golden = {key: _golden(run, int8, fit.head, enough[key]) for key, fit in backbone.fitted.items()}
+    manifest = _manifest(run, out.stem, wish, backbone)
+    heads = {key: fit.head for key, fit in backbone.fitted.items()}
+    carried = {precision: graph for precision, graph in backbone.graphs.items() if wish.fp32 or precision == "int8"}
     write_bundle(out, manifest, carried, heads, golden, _card(run, manifest))
     for key in (bundle := open_bundle(out)).heads:
         bundle.scorer(key)  # as a device will
-    return Report(out, out.stat().st_size, len(fitted), tuple(sorted(set(by_key) - set(enough))), moved)
+    left_out = tuple(sorted(set(by_key) - set(enough)))
+    return Report(out, out.stat().st_size, len(heads), left_out, backbone.moved, backbone.floating)
 
 
 # The graph ------------------------------------------------------------------------------------------------------------
 
 
-def _graphs(run: Run, clips: Sequence[Clip]) -> dict[Precision, bytes]:
+def _backbone(run: Run, machines: Mapping[str, Sequence[Clip]], progress: Progress) -> Quantised:
+    """As much in int8 as the tolerance allows: noise of early layers passes through all the others."""
     if run.recipe.training is None:
-        return {}
+        return Quantised({}, _fit_heads(run, None, machines, progress), None, 0)
     from train.fit import load_embedder  # noqa: PLC0415 - a bundle without a network needs no torch
 
     full = to_onnx(load_embedder(run))
-    return {"fp32": full, "int8": quantised(full, _calibration(run, clips))}
+    calibration = list(_calibration(run, [clip for clips in machines.values() for clip in clips]))
+    by_fp32 = _fit_heads(run, full, machines, progress)
+    moves: dict[str, float] = {}
+    for floating in range(0, BOTTLENECKS + 1, 2):
+        small = quantised(full, calibration, floating)
+        fitted = _fit_heads(run, small, machines, progress)
+        moves = {key: float(np.abs(fitted[key].scores - by_fp32[key].scores).max()) for key in machines}
+        progress.console.print(
+            f"{floating} bottlenecks in float: int8 moves z-scores by up to {max(moves.values()):.3f}"
+        )
+        if max(moves.values()) <= TOLERANCE:
+            return Quantised({"fp32": full, "int8": small}, fitted, max(moves.values()), floating)
+    far = ", ".join(f"{key} {move:.3f}" for key, move in moves.items() if move > TOLERANCE)
+    msg = f"int8 moves training clips' z-scores by up to {far}; allowed is {TOLERANCE}: train longer or on more clips"
+    raise BundleError(msg)
 
 
 def to_onnx(embedder: Embedder) -> bytes:
@@ -162,13 +194,13 @@ def to_onnx(embedder: Embedder) -> bytes:
     return bytes(program.model_proto.SerializeToString())
 
 
-def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float32]]]) -> bytes:
+def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float32]]], floating: int = 0) -> bytes:
     """Static QDQ int8: S8S8, weights per channel, symmetric, so that one file serves CPU and TensorRT (decision 5).
 
-    The dense convolutions are quantised: all but a tenth of the arithmetic. What stays in float moves scores most and
-    costs least (docs/lab.md): TgramNet, since eight bits of a raw waveform end 42 dB below full scale; the first
-    convolution; the depthwise ones; the last. Activations are clipped at a percentile, not at their extremes. Weights
-    keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
+    The dense convolutions are quantised, but for those of the first ``floating`` bottlenecks. What always stays in
+    float moves scores most and costs least (docs/lab.md): TgramNet, since eight bits of a raw waveform end 42 dB below
+    full scale; the first convolution; the depthwise ones; the last. Activations are clipped at a percentile, not at
+    their extremes. Weights keep seven bits, because AVX2 without VNNI saturates on eight (device.md §6.3).
     """
     import onnx  # noqa: PLC0415 - see above
     from onnxruntime import quantization  # noqa: PLC0415
@@ -180,7 +212,8 @@ def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float3
         def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
             return next(self.rows, None)
 
-    with tempfile.TemporaryDirectory() as folder:
+    # ONNX Runtime tells standard output of every step
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         full, plain, small = (Path(folder) / f"{name}.onnx" for name in ("full", "plain", "small"))
         full.write_bytes(graph)
         quant_pre_process(full, plain, skip_symbolic_shape=True)
@@ -195,19 +228,21 @@ def quantised(graph: bytes, calibration: Iterable[Mapping[str, NDArray[np.float3
             reduce_range=True,
             calibrate_method=quantization.CalibrationMethod.Percentile,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=_floating(onnx.load(plain)),
+            nodes_to_exclude=_floating(onnx.load(plain), floating),
             extra_options={"ActivationSymmetric": True, "CalibPercentile": PERCENTILE},
         )
         return bytes(slim(onnx.load(small)).SerializeToString())
 
 
-def _floating(model: onnx.ModelProto) -> list[str]:
-    """Convolutions that are not quantised: TgramNet's, the first, the depthwise, the last."""
+def _floating(model: onnx.ModelProto, bottlenecks: int) -> list[str]:
+    """Convolutions that stay in float: TgramNet's, the first, the depthwise, the last, those of early bottlenecks."""
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     images = [node for node in convolutions if not node.input[1].startswith("tgram.")]
     grouped = [node for node in images if any(a.name == "group" and a.i > 1 for a in node.attribute)]
     tgram = [node for node in convolutions if node not in images]
-    return [node.name for node in (*tgram, images[0], *grouped, images[-1])]
+    stages = tuple(f"backbone.{STEM + number}." for number in range(bottlenecks))
+    early = [node for node in images if node.input[1].startswith(stages)] if stages else []
+    return [node.name for node in (*tgram, images[0], *grouped, images[-1], *early)]
 
 
 def slim(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -259,24 +294,6 @@ def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
     return evidence(windows, run.recipe.front_end, embed, load(clip, windows.sample_rate))
 
 
-def _moved(
-    run: Run,
-    graphs: Mapping[Precision, bytes],
-    by_int8: Mapping[str, Fitted],
-    machines: Mapping[str, Sequence[Clip]],
-    progress: Progress,
-) -> float:
-    by_fp32 = _fit_heads(run, graphs["fp32"], machines, progress)
-    moves = {key: float(np.abs(by_int8[key].scores - by_fp32[key].scores).max()) for key in machines}
-    if max(moves.values()) > TOLERANCE:
-        far = ", ".join(f"{key} {move:.3f}" for key, move in moves.items() if move > TOLERANCE)
-        msg = (
-            f"int8 moves training clips' z-scores by up to {far}; allowed is {TOLERANCE}: train longer or on more clips"
-        )
-        raise BundleError(msg)
-    return max(moves.values())
-
-
 def decision_threshold(scores: NDArray[np.float64]) -> float:
     """The 90 % point of a gamma fitted to training scores; of the scores themselves where none can be fitted."""
     floor = scores.min() - scores.std()  # fused scores may be negative, a gamma may not
@@ -300,7 +317,7 @@ def _golden(run: Run, graph: bytes | None, head: Head, clips: Sequence[Clip]) ->
     return Golden(waveform, golden_scores(Listener(windows, run.recipe.front_end, head, 1.0, embed), waveform))
 
 
-def _manifest(run: Run, name: str, wish: Wish, fitted: Mapping[str, Fitted], moved: float | None) -> Manifest:
+def _manifest(run: Run, name: str, wish: Wish, backbone: Quantised) -> Manifest:
     alarm = alarm_threshold(run.recipe.windows.clip / run.recipe.windows.sample_rate, ON_DELAY)
     cards = {
         key: HeadCard(
@@ -309,8 +326,9 @@ def _manifest(run: Run, name: str, wish: Wish, fitted: Mapping[str, Fitted], mov
             clips=len(fit.scores),
             level_dbfs=fit.level_dbfs,
         )
-        for key, fit in fitted.items()
+        for key, fit in backbone.fitted.items()
     }
+    moved = {} if backbone.moved is None else {"int8_moved_z": backbone.moved, "float_bottlenecks": backbone.floating}
     return Manifest(
         name=name,
         version=wish.version,
@@ -319,9 +337,9 @@ def _manifest(run: Run, name: str, wish: Wish, fitted: Mapping[str, Fitted], mov
         licence=wish.licence,
         windows=run.recipe.windows,
         front_end=run.recipe.front_end,
-        backbone=moved is not None,
+        backbone=bool(backbone.graphs),
         heads=cards,
-        metrics={} if moved is None else {"int8_moved_z": moved},
+        metrics=moved,
     )
 
 
