@@ -116,6 +116,7 @@ def evaluate(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Folder for score, decision and result files.")] = None,
     head: Annotated[str | None, typer.Option(help="Judge all machines by this head.")] = None,
+    machine: Annotated[list[str] | None, typer.Option(help="Only this one, set/machine/section; repeatable.")] = None,
     precision: Annotated[str, typer.Option(help="int8, or fp32 for diagnosis.")] = "int8",
 ) -> None:
     """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
@@ -126,7 +127,7 @@ def evaluate(
         msg = f"no precision {precision!r}; choose int8 or fp32"
         raise ConfigError(msg)
     graph: Literal["int8", "fp32"] = "fp32" if precision == "fp32" else "int8"
-    show(judge(bundle, data, out, head=head, precision=graph, console=Console(stderr=True)))
+    show(judge(bundle, data, out, head=head, machines=machine or (), precision=graph, console=Console(stderr=True)))
 
 
 @app.command()

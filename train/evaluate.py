@@ -89,6 +89,7 @@ def evaluate(
     out: Path | None = None,
     *,
     head: str | None = None,
+    machines: Sequence[str] = (),
     precision: Precision = "int8",
     console: Console | None = None,
 ) -> Evaluation:
@@ -99,6 +100,7 @@ def evaluate(
         folders: data sets, or folders of them.
         out: where the participant's files and the results are written; None writes nothing.
         head: scores all machines; None takes each machine's own.
+        machines: only these, by identity; all that the data has when empty.
         precision: the graph to use.
         console: shows progress; None is silent.
 
@@ -109,6 +111,10 @@ def evaluate(
     """
     bundle = open_bundle(path, precision)
     clips = [clip for clip in scan(folders) if clip.split == "test"]
+    if unknown := set(machines) - {clip.key for clip in clips}:
+        msg = f"no test clips of {', '.join(sorted(unknown))}; there are {', '.join(sorted({c.key for c in clips}))}"
+        raise ConfigError(msg)
+    clips = [clip for clip in clips if not machines or clip.key in machines]
     if not clips:
         msg = f"no test clips in {', '.join(map(str, folders))}: nothing to evaluate"
         raise ConfigError(msg)
@@ -144,7 +150,7 @@ def _heads(bundle: Bundle, keys: Sequence[str], head: str | None) -> dict[str, s
     if missing := [key for key in keys if key not in bundle.heads]:
         msg = (
             f"{bundle.path} has no head for {', '.join(missing)}; it has {', '.join(bundle.heads)}; "
-            "name other data, or one head for all machines with --head"
+            "name the machines wanted with --machine, or one head for all of them with --head"
         )
         raise HeadUnknown(msg)
     return {key: key for key in keys}
