@@ -10,8 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_asd.alarm.alarm import Transition
-from edge_asd.capture.source import Loss
-from edge_asd.capture.source import SourceState
+from edge_asd.capture.source import Loss, SourceState
 from edge_asd.deliver.message import Kind
 from edge_asd.deliver.publisher import Traffic
 from edge_asd.errors import ConfigError

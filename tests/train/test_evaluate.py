@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
-from sklearn.metrics import roc_auc_score  # noqa: TID251 - the reference
+from sklearn.metrics import roc_auc_score
 
 from edge_asd.bundle import Golden, HeadCard, Manifest, Thresholds, golden_scores, open_bundle, write_bundle
 from edge_asd.errors import AudioError, ConfigError, HeadUnknown

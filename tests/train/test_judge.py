@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import (  # noqa: TID251 - the reference
+from sklearn.metrics import (
     f1_score,
     precision_score,
     recall_score,
