@@ -160,7 +160,8 @@ class Bundle:
         z = golden_scores(listener, golden.waveform)
         moved = np.abs(z - golden.z)
         # a score far from normal is known only as well as its size allows
-        if self.precision == "int8" and not (moved <= TOLERANCE + 0.01 * np.abs(golden.z)).all():
+        diagnosis = self.backbone is not None and self.precision != "int8"  # another graph gives other numbers
+        if not diagnosis and not (moved <= TOLERANCE + 0.01 * np.abs(golden.z)).all():
             msg = (
                 f"{self.path}: head {key!r} scores its golden waveform {np.round(z, 3).tolist()} here, "
                 f"{np.round(golden.z, 3).tolist()} where it was exported (tolerance {TOLERANCE}); "

@@ -87,12 +87,14 @@ def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
             began = time.monotonic()
             line = _epoch(fabric, taught, optimizer, lesson, epoch, progress)
             _settle(network, lesson, epoch)
-            line |= {"held_accuracy": _held_accuracy(network, lesson), "seconds": time.monotonic() - began}
+            line |= _held_accuracy(network, lesson) | {"seconds": time.monotonic() - began}
             for name, value in line.items():
                 board.add_scalar(name, value, epoch)
             run.log(epoch=epoch, **line)
             _save(run, network, optimizer, epoch + 1)
-            said = f"loss {line['loss']:.3f}, held-out accuracy {line['held_accuracy']:.2f}, {line['seconds']:.0f} s"
+            said = ", ".join(
+                f"{name} {line[name]:.3g}" for name in ("loss", "held_accuracy", "seconds") if name in line
+            )
             progress.console.print(f"epoch {epoch + 1} of {training.epochs}: {said}")
             progress.update(task, advance=1)
 
@@ -239,20 +241,19 @@ def _settle(network: Grhd, lesson: Lesson, epoch: int) -> None:
 
 
 @torch.no_grad()
-def _held_accuracy(network: Grhd, lesson: Lesson) -> float:
-    """Share of held-out clips whose middle segment is put into the right group; NaN without any."""
+def _held_accuracy(network: Grhd, lesson: Lesson) -> dict[str, float]:
+    """Share of held-out clips whose middle segment is put into the right group; nothing without any."""
     held = np.flatnonzero(lesson.held)
     if not held.size:
-        return math.nan
+        return {}
     segment = lesson.recipe.windows.segment
     middles = [(lesson.clips[clip].size - segment) // 2 for clip in held]
     waves = np.stack([lesson.clips[c][m : m + segment] for c, m in zip(held, middles, strict=True)])
     device = next(network.parameters()).device
     network.eval()
     log_mels, waveforms = _views(lesson, waves)
-    return network.accuracy(
-        (log_mels.to(device), waveforms.to(device)), torch.from_numpy(lesson.groups[held]).to(device)
-    )
+    groups = torch.from_numpy(lesson.groups[held]).to(device)
+    return {"held_accuracy": network.accuracy((log_mels.to(device), waveforms.to(device)), groups)}
 
 
 def _keep_memory() -> None:

@@ -83,12 +83,13 @@ def load_run(folder: Path) -> Run:
     """
     try:
         config = json.loads((folder / CONFIG).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        recipe, data = Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         msg = (
             f"{folder} is no run folder ({error}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
         )
         raise ConfigError(msg) from error
-    return Run(folder, Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"]))
+    return Run(folder, recipe, data)
 
 
 def provenance(folder: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Calibration:
         return cls(body, max(float(above.mean()) if above.size else 0.0, 1e-6), max(int(above.size), 1))
 
     def surprise(self, score: float) -> float:
-        """-log10 of the probability that a normal clip scores at least this: 0 … about 20, never falling."""
+        """-log10 of the probability that a normal clip scores at least this: from 0, finite, never falling."""
         if score <= self.body[-1]:
             return float(-np.log10(1.0 - np.interp(score, self.body, QUANTILES)))
         excess = (score - self.body[-1]) / self.excess

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from edge_asd.bundle import Golden, HeadCard, Manifest, Thresholds, golden_scores, open_bundle, write_bundle
 from edge_asd.errors import AudioError, ConfigError, HeadUnknown
 from edge_asd.score.head import fit_head
-from edge_asd.score.listener import Listener
+from edge_asd.score.listener import Listener, evidence
 from edge_asd.score.part import STATISTICS_PARTS
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
@@ -59,8 +59,7 @@ def bundle(path: Path, data: Path, *keys: str) -> Path:
     heads, cards, golden = {}, {}, {}
     for key in keys:
         clips = [load(clip, 16_000) for clip in scan([data]) if (clip.key, clip.split) == (key, "train")]
-        empty = Listener(WINDOWS, LogMel(), None, 1.0, None)  # type: ignore[arg-type]
-        head, _ = fit_head(STATISTICS_PARTS, [empty.evidence(clip) for clip in clips])
+        head, _ = fit_head(STATISTICS_PARTS, [evidence(WINDOWS, LogMel(), None, clip) for clip in clips])
         card = HeadCard(
             parts=STATISTICS_PARTS,
             thresholds=Thresholds(decision=1.0, alarm=2.0),
