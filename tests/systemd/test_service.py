@@ -51,5 +51,7 @@ def test_a_hanging_or_failed_daemon_is_started_again_but_a_mistake_is_not() -> N
 def test_the_daemon_may_ask_whether_the_clock_is_synchronised() -> None:
     lines = UNIT.read_text().splitlines()
 
-    assert "ProtectClock=yes" not in lines, "it refuses the question too, and every message would say clock_synced false"
+    assert "ProtectClock=yes" not in lines, (
+        "it refuses the question too, and every message would say clock_synced false"
+    )
     assert lines.index("SystemCallFilter=~@privileged") < lines.index("SystemCallFilter=adjtimex clock_adjtime")
