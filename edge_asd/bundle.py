@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from edge_asd.errors import BundleCorrupt, BundleError, GoldenMismatch, HeadUnknown
 from edge_asd.score.backbone import Backbone
-from edge_asd.score.calibration import Calibration
+from edge_asd.score.calibration import QUANTILES, Calibration
 from edge_asd.score.head import Head
 from edge_asd.score.listener import Listener
-from edge_asd.score.part import DETECTORS, Part, PartSpec
+from edge_asd.score.part import DETECTORS, EMBEDDING, Part, PartSpec
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 
@@ -44,6 +44,15 @@ LARGEST = 256 * 2**20
 """bytes a bundle may hold: more is a mistake or an attack"""
 TOLERANCE = 0.1
 """how far a z-score may move between graphs, providers and machines (decision 5)"""
+AXES = {
+    "feature_mean": "D",
+    "feature_deviation": "D",
+    "mean": "D",
+    "whitening": "DD",
+    "references": "ND",
+    "density": "N",
+}
+"""of a part's tensors: D features, N references"""
 Precision = Literal["int8", "fp32"]
 
 
@@ -99,6 +108,18 @@ class Manifest(_Table):
     """measured at export, by name"""
     files: dict[str, str] = {}
     """SHA-256 of every other file"""
+
+    @model_validator(mode="after")
+    def _of_one_piece(self) -> Manifest:
+        rates = self.windows.sample_rate, self.front_end.sample_rate
+        if rates[0] != rates[1]:
+            msg = f"windows are at {rates[0]} hertz, the front end at {rates[1]}"
+            raise ValueError(msg)
+        for key, card in self.heads.items():
+            if not self.backbone and any(part.feature == EMBEDDING for part in card.parts):
+                msg = f"head {key} listens to a network, and there is none"
+                raise ValueError(msg)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +207,20 @@ def open_bundle(path: Path, precision: Precision = "int8") -> Bundle:
     files = _read(path)
     manifest = _manifest(path, files.pop(MANIFEST, None))
     _verify(path, manifest, files)
-    try:
-        tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
-        heads = {key: _unpack_head(key, card, tensors) for key, card in manifest.heads.items()}
-        goldens = {key: Golden(golden[f"{key}/waveform"], golden[f"{key}/z"]) for key in heads}
-    except (KeyError, SafetensorError, ValueError) as error:
-        msg = f"{path}: heads or golden vectors cannot be used ({error}); export the bundle again"
-        raise BundleError(msg) from error
     graph = files.get(f"backbone.{precision}.onnx")
     if manifest.backbone and graph is None:
         msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
         raise BundleError(msg)
     backbone = Backbone(graph, manifest.front_end) if graph is not None else None
+    embedding = backbone.width if backbone else None
+    widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, EMBEDDING: embedding}
+    try:
+        tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
+        heads = {key: _unpack_head(key, card, tensors, widths) for key, card in manifest.heads.items()}
+        goldens = {key: _unpack_golden(key, card, golden) for key, card in manifest.heads.items()}
+    except (KeyError, SafetensorError, ValueError) as error:
+        msg = f"{path}: heads or golden vectors cannot be used ({error}); export the bundle again"
+        raise BundleError(msg) from error
     return Bundle(path, manifest_digest(manifest), manifest, backbone, precision, heads, goldens)
 
 
@@ -306,20 +329,36 @@ def _arrays(spec: PartSpec) -> list[str]:
     return [field.name for field in fields(DETECTORS[spec.detector])]
 
 
-def _unpack_head(key: str, card: HeadCard, tensors: Tensors) -> Head:
-    excess, excesses = tensors[f"{key}/tail"].astype(float)
-    calibration = Calibration(tensors[f"{key}/body"].astype(np.float64), float(excess), int(excesses))
-    return Head(tuple(_unpack_part(f"{key}/{spec.name}", spec, tensors) for spec in card.parts), calibration)
+def _unpack_golden(key: str, card: HeadCard, tensors: Tensors) -> Golden:
+    waveform = _sized(tensors, f"{key}/waveform", "L", {})
+    return Golden(waveform.astype(np.int16), _sized(tensors, f"{key}/z", "Z", {"Z": 1 + len(card.parts)}))
 
 
-def _unpack_part(prefix: str, spec: PartSpec, tensors: Tensors) -> Part:
-    arrays = [tensors[f"{prefix}/{name}"].astype(np.float32) for name in _arrays(spec)]
-    centre, spread = tensors[f"{prefix}/centre"].astype(float)
-    return Part(
-        spec,
-        tensors[f"{prefix}/feature_mean"].astype(np.float32),
-        tensors[f"{prefix}/feature_deviation"].astype(np.float32),
-        DETECTORS[spec.detector](*arrays),
-        float(centre),
-        float(spread),
-    )
+def _unpack_head(key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None]) -> Head:
+    excess, excesses = _sized(tensors, f"{key}/tail", "T", {"T": 2}).astype(float)
+    body = _sized(tensors, f"{key}/body", "Q", {"Q": QUANTILES.size}).astype(np.float64)
+    parts = (_unpack_part(f"{key}/{spec.name}", spec, tensors, widths[spec.feature]) for spec in card.parts)
+    return Head(tuple(parts), Calibration(body, float(excess), int(excesses)))
+
+
+def _unpack_part(prefix: str, spec: PartSpec, tensors: Tensors, width: int | None) -> Part:
+    sizes = {"D": width} if width else {}
+
+    def array(name: str) -> NDArray[np.float32]:
+        return _sized(tensors, f"{prefix}/{name}", AXES[name], sizes).astype(np.float32)
+
+    centre, spread = _sized(tensors, f"{prefix}/centre", "P", {"P": 2}).astype(float)
+    mean, deviation = array("feature_mean"), array("feature_deviation")
+    detector = DETECTORS[spec.detector](*map(array, _arrays(spec)))
+    return Part(spec, mean, deviation, detector, float(centre), float(spread))
+
+
+def _sized(tensors: Tensors, name: str, axes: str, sizes: dict[str, int]) -> NDArray[Any]:
+    """A tensor whose axes are as long as those of the same letter before them; ValueError where one is not."""
+    tensor = tensors[name]
+    lengths = zip(axes, tensor.shape, strict=False)
+    if tensor.ndim != len(axes) or not all(0 < length == sizes.setdefault(axis, length) for axis, length in lengths):
+        wanted = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+        msg = f"{name} has the shape {tensor.shape}, not ({wanted})"
+        raise ValueError(msg)
+    return tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,11 @@ MACHINE = "toy/noise/00"
 CLIPS = 20
 
 
+def front_end(windows: Windows) -> LogMel:
+    """The coarse one, at their rate."""
+    return replace(COARSE, sample_rate=windows.sample_rate, f_max=windows.sample_rate / 2)
+
+
 def noise(seed: int, samples: int, level: float = 0.05) -> NDArray[np.float32]:
     """White noise whose level wavers by a decibel from second to second."""
     rng = np.random.default_rng(seed)
@@ -45,7 +51,7 @@ def embed(segment: NDArray[np.float32]) -> NDArray[np.float32]:
 def head(windows: Windows, parts: tuple[PartSpec, ...] = STATISTICS_PARTS, network: Embed | None = None) -> Head:
     """Fitted to noise."""
     clips = [noise(seed, windows.clip) for seed in range(CLIPS)]
-    return fit_head(parts, [evidence(windows, COARSE, network, clip) for clip in clips])[0]
+    return fit_head(parts, [evidence(windows, front_end(windows), network, clip) for clip in clips])[0]
 
 
 def manifest(windows: Windows = SECOND) -> Manifest:
@@ -61,7 +67,7 @@ def manifest(windows: Windows = SECOND) -> Manifest:
         method="statistics",
         licence="CC0-1.0",
         windows=windows,
-        front_end=COARSE,
+        front_end=front_end(windows),
         backbone=False,
         heads={MACHINE: card},
     )
@@ -71,7 +77,7 @@ def bundle(path: Path, windows: Windows = SECOND) -> Path:
     """Written to ``path``."""
     fitted, described = head(windows), manifest(windows)
     waveform = (noise(99, windows.clip) * 32_768).astype(np.int16)
-    listener = Listener(windows, COARSE, fitted, described.heads[MACHINE].thresholds.alarm, None)
+    listener = Listener(windows, front_end(windows), fitted, described.heads[MACHINE].thresholds.alarm, None)
     golden = Golden(waveform, golden_scores(listener, waveform))
     write_bundle(path, described, {}, {MACHINE: fitted}, {MACHINE: golden}, "# Toy\n")
     return path

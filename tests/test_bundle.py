@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
 import zipfile
 from dataclasses import fields, replace
@@ -264,6 +265,56 @@ def test_a_missing_tensor_is_named(toy: Path, tmp_path: Path, name: str, tensor:
         open_bundle(path)
 
 
+@pytest.mark.parametrize(
+    ("file", "tensor", "shape", "wanted"),
+    [
+        (HEADS, "indicators/feature_mean", (4,), "(3)"),
+        (HEADS, "spectrum/feature_mean", (23,), "(24)"),
+        (HEADS, "spectrum/whitening", (24, 23), "(24, 24)"),
+        (HEADS, "neighbour/references", (24,), "(N, 24)"),
+        (HEADS, "neighbour/references", (0, 24), "(N, 24)"),
+        (HEADS, "neighbour/density", (19,), "(20)"),
+        (HEADS, "neighbour/centre", (3,), "(2)"),
+        (HEADS, "tail", (1,), "(2)"),
+        (HEADS, "body", (5,), "(11)"),
+        (GOLDEN, "z", (3,), "(4)"),
+        (GOLDEN, "waveform", (0,), "(L)"),
+    ],
+)
+def test_tensors_that_do_not_fit_each_other_are_named(
+    toy: Path, tmp_path: Path, file: str, tensor: str, shape: tuple[int, ...], wanted: str
+) -> None:
+    files = contents(toy)
+    tensors = load(files[file])
+    tensors[f"{MACHINE}/{tensor}"] = np.zeros(shape, tensors[f"{MACHINE}/{tensor}"].dtype)
+    path = resealed(tmp_path / "b.asd", files | {file: save(tensors)})
+
+    with pytest.raises(
+        BundleError, match=re.escape(f"({MACHINE}/{tensor} has the shape {shape}, not {wanted}); export")
+    ):
+        open_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda m: m["front_end"].update(sample_rate=48_000), "windows are at 16000 hertz, the front end at 48000"),
+        (
+            lambda m: m["heads"][MACHINE]["parts"][0].update(feature="embedding"),
+            f"head {MACHINE} listens to a network, and there is none",
+        ),
+    ],
+    ids=["rates", "network"],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    toy: Path, tmp_path: Path, change: Callable[[Any], object], complaint: str
+) -> None:
+    path = resealed(tmp_path / "b.asd", contents(toy), change)
+
+    with pytest.raises(BundleError, match=complaint):
+        open_bundle(path)
+
+
 def test_tensors_that_are_none_are_refused(toy: Path, tmp_path: Path) -> None:
     path = resealed(tmp_path / "b.asd", contents(toy) | {HEADS: b"no tensors"})
 
@@ -318,10 +369,11 @@ def changed_tensor(toy: Path, path: Path, file: str, tensor: str, by: float) -> 
 def test_other_numbers_than_where_it_was_exported_are_refused(
     toy: Path, tmp_path: Path, file: str, tensor: str, by: float
 ) -> None:
-    opened = open_bundle(changed_tensor(toy, tmp_path / "b.asd", file, tensor, by))
+    path = changed_tensor(toy, tmp_path / "b.asd", file, tensor, by)
 
-    with pytest.raises(GoldenMismatch, match=rf"head '{MACHINE}' scores its golden waveform \[.*tolerance 0\.1\)"):
-        opened.scorer()
+    for precision in ("int8", "fp32"):  # without a network there is but one graph: none
+        with pytest.raises(GoldenMismatch, match=rf"head '{MACHINE}' scores its golden waveform \[.*tolerance 0\.1\)"):
+            open_bundle(path, precision).scorer()
 
 
 @pytest.mark.parametrize(("file", "tensor"), [(GOLDEN, f"{MACHINE}/z"), (HEADS, f"{MACHINE}/spectrum/centre")])

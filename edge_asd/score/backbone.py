@@ -23,6 +23,7 @@ VIEWS: dict[str, Callable[[LogMel, NDArray[np.float32]], NDArray[np.float32]]] =
     "waveform": lambda _, waveforms: waveforms,
 }
 """What a graph may ask for by the names of its inputs."""
+OUTPUT = "embedding"
 
 
 class Backbone:
@@ -37,13 +38,19 @@ class Backbone:
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises what it likes
-            msg = f"ONNX Runtime {ort.__version__} cannot load the backbone: {error}"
+            msg = f"ONNX Runtime {ort.__version__} cannot load the backbone: {_line(error)}"
             raise BundleError(msg) from error
         self._spec = spec
         self._views = [node.name for node in self._session.get_inputs()]
         if unknown := set(self._views) - set(VIEWS):
             msg = f"backbone asks for views {sorted(unknown)}; this version has {sorted(VIEWS)}"
             raise BundleError(msg)
+        if OUTPUT not in (outputs := {node.name: node.shape for node in self._session.get_outputs()}):
+            msg = f"backbone gives {sorted(outputs)}, not {OUTPUT!r}; export the bundle again"
+            raise BundleError(msg)
+        last = outputs[OUTPUT][-1]
+        self.width = last if isinstance(last, int) else None
+        """D of the embedding; None when the graph does not say"""
 
     @property
     def provider(self) -> str:
@@ -51,8 +58,20 @@ class Backbone:
         return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
 
     def __call__(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(S,) -> (D,)."""
+        """(S,) -> (D,).
+
+        Raises:
+            BundleError: the graph wants segments of another length; the golden waveform finds out.
+        """
         views = {name: VIEWS[name](self._spec, segment[None]) for name in self._views}
-        (embedding,) = self._session.run(["embedding"], views)
+        try:
+            (embedding,) = self._session.run([OUTPUT], views)
+        except Exception as error:  # same
+            msg = f"the backbone cannot look at a segment of {segment.size} samples: {_line(error)}"
+            raise BundleError(msg) from error
         row: NDArray[np.float32] = embedding[0]
         return row
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -12,12 +12,15 @@ SPEC = LogMel(n_fft=256, hop=128, n_mels=12)
 RANKS = {"log_mel": 3, "magnitude": 3, "waveform": 2}
 
 
-def graph(*views: str) -> bytes:
+def graph(*views: str, samples: int | None = None) -> bytes:
     """Sums each view over its last axes and puts the sums side by side: (1, number of views)."""
     from onnx import TensorProto, helper  # noqa: PLC0415 - not in the test group
 
     ranks = {view: RANKS.get(view, 2) for view in views}
-    inputs = [helper.make_tensor_value_info(v, TensorProto.FLOAT, [None] * rank) for v, rank in ranks.items()]
+    inputs = [
+        helper.make_tensor_value_info(v, TensorProto.FLOAT, [*[None] * (rank - 1), samples])
+        for v, rank in ranks.items()
+    ]
     axes = [helper.make_tensor(f"axes_{v}", TensorProto.INT64, [r - 1], range(1, r)) for v, r in ranks.items()]
     nodes = [helper.make_node("ReduceSum", [v, f"axes_{v}"], [f"flat_{v}"], keepdims=0) for v in views]
     shape = helper.make_tensor("column", TensorProto.INT64, [2], [-1, 1])
@@ -44,6 +47,14 @@ def test_a_view_that_this_version_does_not_know_is_named_with_those_it_does() ->
         BundleError, match=r"asks for views \['scalogram'\]; this version has \['log_mel', 'magnitude', 'waveform'\]"
     ):
         Backbone(graph("scalogram", "waveform"), SPEC)
+
+
+@pytest.mark.train
+def test_a_segment_of_another_length_than_the_graph_wants_is_a_broken_bundle() -> None:
+    fixed = Backbone(graph("waveform", samples=4_000), SPEC)
+    assert fixed(SEGMENT).shape == (fixed.width,) == (1,)
+    with pytest.raises(BundleError, match=r"cannot look at a segment of 3999 samples: .*4000[^\n]*$"):
+        fixed(SEGMENT[1:])
 
 
 @pytest.mark.train
