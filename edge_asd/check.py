@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_asd.bundle import open_bundle
 from edge_asd.capture.device import find
-from edge_asd.capture.opening import SourceSpec, open_source
+from edge_asd.capture.opening import open_source
 from edge_asd.config import load_config
 from edge_asd.daemon import bundle_path
 from edge_asd.deliver.message import Topics
@@ -41,7 +41,7 @@ def check(path: Path) -> Iterator[Finding]:
     try:
         config = load_config(path)
     except ConfigError as error:
-        yield Finding("config", well=False, said=str(error))
+        yield from (Finding("config", well=False, said=mistake) for mistake in str(error).splitlines())
         return
     yield Finding("config", well=True, said=f"{path}: {len(config.sources)} sources, {len(config.machines)} machines")
     for name, machine in config.machines.items():
@@ -69,7 +69,7 @@ def _bundle(name: str, head: str | None) -> str:
 
 def _source(settings: SourceSettings) -> str:
     """Sound must come within seconds."""
-    spec = SourceSpec(**settings.model_dump() | {"channel": settings.channel or None})
+    spec = settings.spec()
     scheme, _, token = spec.input.partition(":")
     if scheme == "microphone":
         find(token)  # says which there are; opening would only say that this one is not
@@ -113,8 +113,9 @@ def _broker(config: Config) -> str:
             if publisher.traffic().connected:
                 return f"{config.mqtt.host}:{config.mqtt.port} accepts us"
             time.sleep(0.05)
-        trouble = publisher.traffic().trouble or "no answer"
+        trouble = publisher.traffic().trouble
     finally:
         publisher.close(timeout=1.0)
-    msg = f"{config.mqtt.host}:{config.mqtt.port}: {trouble}; is it running, are host, port and password right?"
+    where = f"mqtt.host {config.mqtt.host!r}, mqtt.port {config.mqtt.port}"
+    msg = f"{where}: {trouble}; is it running, are host, port and password right?"
     raise ConfigError(msg)

@@ -11,12 +11,13 @@ import socket
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, SettingsConfigDict, SettingsError
 
 from edge_asd.alarm.alarm import Policy
+from edge_asd.capture.opening import SourceSpec
 from edge_asd.deliver.message import NAME, Topics
 from edge_asd.deliver.publisher import Broker, Tls
 from edge_asd.errors import ConfigError
@@ -81,7 +82,16 @@ class MqttSettings(_Table):
 class MetricSettings(_Table):
     """``[metrics]``: where Prometheus may ask."""
 
-    listen: str = Field(default="127.0.0.1:9464", pattern=r"^$|^.+:\d{1,5}$")
+    listen: str = "127.0.0.1:9464"
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_an_address(cls, listen: str) -> str:
+        host, _, port = listen.rpartition(":")
+        if listen and not (host and re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65_535):
+            msg = "need HOST:PORT with a port up to 65535, or '' to switch metrics off"
+            raise ValueError(msg)
+        return listen
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -99,8 +109,16 @@ class SourceSettings(_Table):
     speed: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     fault: str | None = None
     fault_after_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    severity: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    severity: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+
+    def spec(self) -> SourceSpec:
+        """As a source is opened.
+
+        Raises:
+            ConfigError: nothing can be listened to like that.
+        """
+        return SourceSpec(**self.model_dump() | {"channel": self.channel or None})
 
 
 class AlarmSettings(_Table):
@@ -138,7 +156,7 @@ class Config(BaseSettings):
     )
 
     node: Name = Field(default_factory=node_name)
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     mqtt: MqttSettings | None = None
     metrics: MetricSettings = MetricSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)

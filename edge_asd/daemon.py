@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge_asd.alarm.alarm import Alarm, advance
 from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
-from edge_asd.capture.opening import SourceSpec, open_source
+from edge_asd.capture.opening import open_source
 from edge_asd.capture.source import SourceState
 from edge_asd.deliver.message import Device, Info, Model, Source, Stamp, Topics, Voice
 from edge_asd.deliver.mqtt import MqttPublisher
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_asd.alarm.alarm import Policy, Transition
-    from edge_asd.config import Config, MachineSettings
+    from edge_asd.capture.opening import SourceSpec
+    from edge_asd.config import Config, MachineSettings, SourceSettings
     from edge_asd.deliver.publisher import Publisher
     from edge_asd.score.listener import Listener
     from edge_asd.signal.segment import Block
@@ -124,7 +125,7 @@ class Daemon:
         """Open and prove the bundles; nothing is heard or said yet.
 
         Raises:
-            ConfigError: machines of one source want different sample rates.
+            ConfigError: a source cannot be, or its machines want different sample rates.
             BundleError: a bundle cannot be used here.
         """
         self._config, self._audience, self._clock = config, audience or Nobody(), clock or Clock()
@@ -133,9 +134,10 @@ class Daemon:
         self._boot_id = uuid.uuid4().hex[:8]
         self._scores, self._events = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
+        specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
         bundles = {name: open_bundle(bundle_path(name)) for name in {m.bundle for m in config.machines.values()}}
         listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
-        self.ears = self._ears(listeners)
+        self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
         self.metrics = self._metrics(bundles)
         for ward in self.wards.values():
@@ -316,9 +318,9 @@ class Daemon:
         for ward in self.wards.values():
             self.publisher.publish(self._topics.alarm(ward.voice.alarm(self._stamp(0, now), ward.alarm, None)))
 
-    def _ears(self, listeners: Mapping[str, Listener]) -> dict[str, Ear]:
+    def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
         ears = {}
-        for name, settings in self._config.sources.items():
+        for name, spec in specs.items():
             mine = [listeners[m] for m, machine in self._config.machines.items() if machine.source == name]
             rates = {listener.windows.sample_rate for listener in mine}
             if len(rates) > 1:
@@ -327,9 +329,7 @@ class Daemon:
             if not rates:
                 log.warning("source.unused", extra={"source": name})
                 continue
-            ears[name] = self._ear(
-                name, SourceSpec(**settings.model_dump() | {"channel": settings.channel or None}), rates.pop()
-            )
+            ears[name] = self._ear(name, spec, rates.pop())
         return ears
 
     def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
@@ -372,6 +372,14 @@ class Daemon:
 def bundle_path(name: str) -> Path:
     """Where a bundle lies: ``builtin`` is the one in the package."""
     return BUILTIN if name == "builtin" else Path(name).expanduser()
+
+
+def _spec(name: str, settings: SourceSettings) -> SourceSpec:
+    try:
+        return settings.spec()
+    except ConfigError as error:
+        msg = f"sources.{name}: {error}"
+        raise ConfigError(msg) from error
 
 
 def _model(bundle: Bundle) -> Model:

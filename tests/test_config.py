@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHIPPED = Path(__file__).parents[1] / "deploy" / "edge-asd.toml"
-MINIMAL = '[sources.mic0]\ninput = "name:default"\n[machines.pump1]\nsource = "mic0"\n'
+MINIMAL = '[sources.mic0]\ninput = "microphone:name:default"\n[machines.pump1]\nsource = "mic0"\n'
 MQTT = '[mqtt]\nhost = "broker"\n'
 
 
@@ -41,7 +41,8 @@ def load(tmp_path: Path) -> Callable[[str], Config]:
 
 def test_the_shipped_file_says_the_defaults() -> None:
     defaults = Config(
-        sources={"mic0": SourceSettings(input="name:default")}, machines={"machine1": MachineSettings(source="mic0")}
+        sources={"mic0": SourceSettings(input="microphone:name:default")},
+        machines={"machine1": MachineSettings(source="mic0", head="rendered/valve/00")},
     )
 
     assert load_config(SHIPPED) == defaults
@@ -108,7 +109,13 @@ def test_a_credential_wins_over_everything_and_is_never_shown(
         ("", "sources: is missing"),
         ("[sources", "is no toml: "),
         ('node = "a/b"\n' + MINIMAL, "node: string should match pattern '^[a-zA-Z0-9_-]+$', got 'a/b'"),
-        (MINIMAL + '[metrics]\nlisten = "9464"', "metrics.listen: string should match"),
+        (MINIMAL + '[metrics]\nlisten = "9464"', "metrics.listen: need HOST:PORT with a port up to 65535"),
+        (MINIMAL + '[metrics]\nlisten = "127.0.0.1:99999"', "or '' to switch metrics off, got '127.0.0.1:99999'"),
+        (
+            'log_level = "loud"\n' + MINIMAL,
+            "log_level: input should be 'debug', 'info', 'warning' or 'error', got",
+        ),
+        (MINIMAL.replace("[mach", "severity = 2.0\n[mach"), "mic0.severity: input should be less than or equal to 1"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(load: Callable[[str], Config], text: str, says: str) -> None:

@@ -370,19 +370,23 @@ def test_the_watchdog_is_fed_for_scores_and_for_announced_trouble_and_starves_ot
     assert told.payloads("availability") == ["online", "offline", "online"]
 
 
-def test_a_recording_that_has_ended_does_not_starve_the_watchdog_of_the_others(
+def test_a_recording_that_has_ended_is_told_and_does_not_starve_the_watchdog_of_the_others(
     toy: Path, tmp_path: Path, systemd: socket.socket
 ) -> None:
     time = Time()
     inputs = {f"pump{s}": wav(tmp_path / f"{s}.wav", noise(s, s * RATE)) for s in (2, 30)}
     notifier = Notifier(str(tmp_path / "notify"), watchdog_s=4.0)
     daemon = Daemon(config(toy, **inputs), clock=time.clock, notifier=notifier)
+    daemon.publisher = told = Told()
 
     for _ in range(20):
         said(systemd)
         daemon.step()
         assert "WATCHDOG=1" in said(systemd)
         time.now += 1
+    assert told.payloads("pump2/availability") == ["offline", "online", "offline"]
+    assert '"reason":"the recording has ended"' in told.payloads("source/pump2/state")[-1]
+    assert told.payloads("pump30/availability") == ["offline", "online"]
 
 
 # Starting and stopping ------------------------------------------------------------------------------------------------
@@ -461,8 +465,12 @@ def test_a_bundle_that_is_missing_or_does_not_know_the_machine_is_told_at_once(t
 
 
 def test_an_input_that_cannot_be_is_told_at_once(toy: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot listen to 'pigeon:post'"):
+    with pytest.raises(ConfigError, match=r"sources\.pump1: cannot listen to 'pigeon:post'"):
         Daemon(config(toy, pump1="pigeon:post"))
+    with pytest.raises(ConfigError, match=r"sources\.pump1: cannot render a machine called 'moon', choose one of fan"):
+        Daemon(config(toy, pump1="render:moon"))
+    with pytest.raises(ConfigError, match=r"sources\.pump1: a fan has no fault called 'rust', choose one of"):
+        Daemon(config(toy, pump1={"input": "render:fan", "fault": "rust"}))
 
 
 def test_machines_of_one_ear_want_one_rate(toy: Path, tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ class Ear:
 
     def read(self) -> Block | None:
         """New audio, if any; opens the source again when its time has come. Never raises."""
-        if self.ended or (self._source is None and self.clock() < self._retry_at):
+        if self.ended:
+            self.declare(SourceState.LOST, "the recording has ended")
+            return None
+        if self._source is None and self.clock() < self._retry_at:
             return None
         try:
             source = self._source = self._source or self._opened()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -128,7 +129,7 @@ class _Recording:
 
 
 def _opened(path: Path) -> Any:  # noqa: ANN401 - soundfile ships no types
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path's raises for a folder we may not enter and for too long a name
         msg = f"{path} is no file"
         raise AudioError(msg)
     try:

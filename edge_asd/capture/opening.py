@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_asd.capture.source import Source
-
+    from edge_asd.render.machine import Machine
 
 SCHEMES = {"microphone": "microphone:TOKEN (see edge-asd devices)", "file": "file:PATH", "render": "render:MACHINE"}
 
@@ -53,13 +53,43 @@ class SourceSpec:
         if not self.speed >= 0 or not self.fault_after_s >= 0 or (self.channel is not None and self.channel < 1):
             msg = f"need speed >= 0, fault_after_s >= 0 and channel >= 1, got {self}"
             raise ConfigError(msg)
+        if scheme == "render":
+            cast(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who performs in the place of a microphone."""
+
+    player: Machine
+    number: int
+    """of the individual, and of the room it stands in"""
+    faulty: Condition | None
+    """how it runs in the end; None when it stays healthy"""
+
+
+def cast(spec: SourceSpec) -> Cast:
+    """The machine that is to be rendered.
+
+    Raises:
+        ConfigError: there is no such machine, number, fault or severity.
+    """
+    kind, _, number = spec.input.partition(":")[2].partition("/")
+    if number and not number.isdecimal():
+        msg = f"the number of a machine is a whole one, such as render:{kind}/1, got {number!r}"
+        raise ConfigError(msg)
+    which = int(number or 0)
+    player = machine(kind, which)
+    if spec.fault and spec.fault not in player.faults:
+        msg = f"a {kind} has no fault called {spec.fault!r}, choose one of {', '.join(player.faults)}"
+        raise ConfigError(msg)
+    return Cast(player, which, Condition(fault=spec.fault, severity=spec.severity) if spec.fault else None)
 
 
 def open_source(spec: SourceSpec, rate: int, *, clock: Callable[[], float] = time.monotonic) -> Source:
     """Start listening at ``rate`` hertz.
 
     Raises:
-        ConfigError: there is no such machine or fault to render.
         SourceError: the file cannot be played. What is wrong with a microphone comes out of its first reads.
     """
     scheme, _, name = spec.input.partition(":")
@@ -68,24 +98,15 @@ def open_source(spec: SourceSpec, rate: int, *, clock: Callable[[], float] = tim
     if scheme == "file":
         path = Path(name).expanduser()
         return FileSource(path, rate, speed=spec.speed, loop=spec.loop, channel=spec.channel, clock=clock)
-    return _rendered(spec, name, rate, clock)
+    return _rendered(spec, rate, clock)
 
 
-def _rendered(spec: SourceSpec, name: str, rate: int, clock: Callable[[], float]) -> RenderedSource:
-    kind, _, number = name.partition("/")
-    if number and not number.isdecimal():
-        msg = f"the number of a machine is a whole one, such as render:{kind}/1, got {number!r}"
-        raise ConfigError(msg)
-    which = int(number or 0)
-    player = machine(kind, which)
-    faulty = Condition(fault=spec.fault, severity=spec.severity) if spec.fault else None
-    if spec.fault and spec.fault not in player.faults:
-        msg = f"a {kind} has no fault called {spec.fault!r}, choose one of {', '.join(player.faults)}"
-        raise ConfigError(msg)
+def _rendered(spec: SourceSpec, rate: int, clock: Callable[[], float]) -> RenderedSource:
+    stage = cast(spec)
     return RenderedSource(
-        Performance(player, Room(number=which), spec.seed, rate),
+        Performance(stage.player, Room(number=stage.number), spec.seed, rate),
         rate,
-        faulty=faulty,
+        faulty=stage.faulty,
         fault_after_s=spec.fault_after_s,
         speed=spec.speed,
         clock=clock,

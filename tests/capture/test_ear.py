@@ -169,6 +169,7 @@ def test_a_source_that_ends_gives_its_last_audio_and_is_read_no_more(bench: Call
     assert ended.ear.ended
     assert recording.reads == 3
     assert len(ended.opened) == 1
+    assert (ended.ear.state, ended.ear.reason) == (SourceState.LOST, "the recording has ended")
 
 
 def test_what_the_audio_says_of_the_source_stands_until_it_is_lost(bench: Callable[..., Bench]) -> None:

@@ -64,17 +64,19 @@ def test_a_machine_is_rendered_with_its_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "complaint"),
+    ("machine", "settings", "complaint"),
     [
-        (SourceSpec("render:moon"), "'moon', choose one of fan, valve"),
-        (SourceSpec("render:fan/one"), "such as render:fan/1, got 'one'"),
-        (SourceSpec("render:fan", fault="rust"), "a fan has no fault called 'rust', choose one of "),
-        (SourceSpec("render:fan", fault="bearing", severity=2), "severity above 0 up to 1"),
+        ("moon", {}, "'moon', choose one of fan, valve"),
+        ("fan/one", {}, "such as render:fan/1, got 'one'"),
+        ("fan", {"fault": "rust"}, "a fan has no fault called 'rust', choose one of "),
+        ("fan", {"fault": "bearing", "severity": 2}, "severity above 0 up to 1"),
     ],
 )
-def test_what_cannot_be_rendered_is_refused(spec: SourceSpec, complaint: str) -> None:
+def test_what_cannot_be_rendered_is_refused_before_anything_is_opened(
+    machine: str, settings: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        open_source(spec, RATE)
+        SourceSpec(f"render:{machine}", **settings)
 
 
 def test_a_microphone_is_listened_to_by_a_child() -> None:
