@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from dataclasses import asdict
@@ -15,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge_asd.bundle import BUILTIN, open_bundle
 from edge_asd.errors import ConfigError, EdgeAsdError
 from edge_asd.observe.log import start_logging
 
@@ -36,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+BundleFile = Annotated[Path | None, typer.Option("--bundle", help="NAME.asd; the built-in one by default.")]
+HeadKey = Annotated[str | None, typer.Option("--head", help="Machine identity, set/machine/section.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deploy/edge-asd.toml.")]
 
 
@@ -66,6 +68,7 @@ def demo(
     from edge_asd.demo import demo as perform  # noqa: PLC0415
 
     start_logging("error")
+    logging.getLogger("edge_asd.deliver").setLevel(logging.WARNING)  # a broker that was named and is not there
     fault = fault or {"valve": "leak", "fan": "bearing"}.get(machine, "")
     raised = perform(machine, fault, _address(mqtt) if mqtt else None, as_json=as_json)
     if not as_json:
@@ -76,17 +79,20 @@ def demo(
 @app.command()
 def score(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recordings: WAV, FLAC. Each is one clip.")],
-    bundle: Annotated[Path, typer.Option(help="NAME.asd; the built-in one by default.")] = BUILTIN,
-    head: Annotated[str | None, typer.Option(help="Machine identity, set/machine/section.")] = None,
+    bundle: BundleFile = None,
+    head: HeadKey = None,
+    channel: Annotated[int | None, typer.Option(min=1, help="Of recordings with several.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score recordings. The exit code is 1 when any could not be."""
-    listener = open_bundle(bundle).scorer(head)
+    from edge_asd.bundle import BUILTIN, open_bundle  # noqa: PLC0415
+
+    listener = open_bundle(bundle or BUILTIN).scorer(head)
     table = Table("file", "surprise", "health", "score", "level dBFS", "parts")
     failed = False
     for file in files:
         try:
-            clip = _score(listener, file)
+            clip = _score(listener, file, channel)
         except EdgeAsdError as error:
             failed = True
             print(f"error: {error}", file=sys.stderr)
@@ -99,7 +105,7 @@ def score(
             numbers = (f"{clip.surprise:.2f}", str(clip.health_index), f"{clip.score:.2f}", f"{clip.level_dbfs:.1f}")
             table.add_row(str(file), *numbers, parts_said)
     if not as_json and table.row_count:
-        Console().print(table)
+        _show(table)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -115,7 +121,10 @@ def devices(as_json: Json = False) -> None:
     table = Table("input", "name", "channels", "hertz")
     for device in listed:
         table.add_row(f"microphone:{device.token}", device.name, str(device.channels), str(device.rate))
-    Console().print(table if listed else "no microphone found; is it plugged in, and may this user read /dev/snd?")
+    if listed:
+        _show(table)
+    else:
+        print("no microphone found; is it plugged in, and may this user read /dev/snd?")
 
 
 @app.command()
@@ -123,6 +132,7 @@ def check(config: ConfigFile) -> None:
     """Say what is wrong before the daemon does: config, bundles, sources, ports, broker."""
     from edge_asd.check import check as look  # noqa: PLC0415
 
+    start_logging("error")  # the findings say it better
     findings = []
     for finding in look(config):
         findings.append(finding)
@@ -132,20 +142,21 @@ def check(config: ConfigFile) -> None:
 
 @app.command()
 def bench(
-    bundle: Annotated[Path, typer.Option(help="NAME.asd; the built-in one by default.")] = BUILTIN,
-    head: Annotated[str | None, typer.Option(help="Machine identity, set/machine/section.")] = None,
+    bundle: BundleFile = None,
+    head: HeadKey = None,
     rounds: Annotated[int, typer.Option(min=3)] = 30,
     as_json: Json = False,
 ) -> None:
     """Time every stage on one core of this machine, int8 against fp32 in turn."""
     from edge_asd.bench import bench as measure  # noqa: PLC0415
+    from edge_asd.bundle import BUILTIN, open_bundle  # noqa: PLC0415
 
-    known = open_bundle(bundle)
-    timings, share = measure(bundle, head or next(iter(known.heads)), rounds)
+    path = bundle or BUILTIN
+    timings, share = measure(path, head or next(iter(open_bundle(path).heads)), rounds)
     if as_json:
         print(json.dumps({"stages": [asdict(timing) for timing in timings], "real_time_factor": share}))
         return
-    Console().print(_timings(timings))
+    _show(_timings(timings))
     print(f"a clip takes {100 * share:.2f} % of the time it lasts (real-time factor {share:.4f})")
 
 
@@ -161,24 +172,37 @@ def main() -> None:
         sys.exit(1)
 
 
-def _score(listener: Listener, file: Path) -> ClipScore:
+def _score(listener: Listener, file: Path, channel: int | None) -> ClipScore:
     from edge_asd.capture.file import read_audio  # noqa: PLC0415
     from edge_asd.errors import AudioError  # noqa: PLC0415
     from edge_asd.signal.health import fault  # noqa: PLC0415
 
-    samples = read_audio(file, listener.windows.sample_rate)
+    samples = read_audio(file, listener.windows.sample_rate, channel=channel)
     if unfit := fault(samples):
-        msg = f"{file}: is {unfit}, which says nothing of a machine; record it again"
+        msg = f"{file} is {unfit}, which says nothing of a machine; record it again"
         raise AudioError(msg)
     return listener.score(samples)
 
 
 def _address(text: str) -> tuple[str, int]:
+    from edge_asd.config import MqttSettings  # noqa: PLC0415
+
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
+    try:
+        broker = MqttSettings.model_validate({"host": host.strip("[]"), "port": port})
+    except ValueError as error:
         msg = f"--mqtt wants HOST:PORT, such as localhost:1883, got {text!r}"
-        raise ConfigError(msg)
-    return host, int(port)
+        raise ConfigError(msg) from error
+    return broker.host, broker.port
+
+
+def _show(table: Table) -> None:
+    """As wide as the terminal; piped, as wide as it needs."""
+    console = Console()
+    if not console.is_terminal:
+        table.box = None
+        console = Console(width=1000)
+    console.print(table)
 
 
 def _timings(timings: list[Timing]) -> Table:

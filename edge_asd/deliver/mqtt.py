@@ -257,7 +257,9 @@ class MqttPublisher:
         self._missed("refused", f"the broker refuses us: {reason}".lower())
 
     def _on_connect_fail(self, _client: paho.Client, _data: object) -> None:
-        self._missed("unreachable", f"{self._broker.host}:{self._broker.port} cannot be reached: {sys.exception()}")
+        error = sys.exception()
+        reason = getattr(error, "strerror", None) or error
+        self._missed("unreachable", f"{self._broker.host}:{self._broker.port} cannot be reached: {reason}".lower())
 
     def _missed(self, outcome: str, trouble: str) -> None:
         with self._turn:
