@@ -19,6 +19,7 @@ from rich.table import Table
 from edge_asd.bundle import open_bundle
 from edge_asd.errors import AudioError, ConfigError, HeadUnknown
 from train.data import load, scan
+from train.file import write_whole
 from train.judge import Truth, decide, harmonic_mean, judge
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _write(out: Path, evaluation: Evaluation) -> None:
             _write_csv(out / data_set / f"{kind}_{machine}_section_{number}_test.csv", rows)
     for data_set, sections in sets.items():
         _write_csv(out / data_set / "result.csv", _result_rows(sections))
-    _write_whole(out / "result.json", json.dumps(_summary(evaluation), indent=1) + "\n")
+    write_whole(out / "result.json", json.dumps(_summary(evaluation), indent=1).encode() + b"\n")
 
 
 def _score_rows(section: Section) -> Iterator[list[str]]:
@@ -318,15 +319,4 @@ def _summary(evaluation: Evaluation) -> dict[str, object]:
 def _write_csv(path: Path, rows: Iterable[list[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    _write_whole(path, text.getvalue())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A file that is interrupted while it is written never gets its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text.getvalue().encode())

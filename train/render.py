@@ -24,6 +24,7 @@ from edge_asd.render.machine import Condition
 from edge_asd.render.performance import MACHINES, machine, render_clip
 from edge_asd.render.room import Background, Microphone, Room
 from edge_asd.render.valve import Valve
+from train.file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -189,7 +190,7 @@ def write_dataset(out: Path, plan: Plan, *, workers: int = 1, console: Console |
         for _ in _rendered(partial(_write_clip, out, plan), [drawn for _, drawn in scenes], workers):
             progress.advance(bar)
     _write_tables(out, scenes)
-    _write_whole(out / "plan.json", (json.dumps(asdict(plan), indent=1) + "\n").encode())
+    write_whole(out / "plan.json", (json.dumps(asdict(plan), indent=1) + "\n").encode())
     return len(scenes)
 
 
@@ -226,17 +227,7 @@ def _write_clip(out: Path, plan: Plan, drawn: Scene) -> None:
     sound = render_clip(drawn.machine, drawn.room, drawn.condition, samples, drawn.seed, plan.rate)
     wav = io.BytesIO()
     soundfile.write(wav, np.rint(sound * 32767).astype(np.int16), plan.rate, "PCM_16", format="WAV")
-    _write_whole(out / drawn.name, wav.getvalue())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """A file that is interrupted while it is written never gets its name."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(out / drawn.name, wav.getvalue())
 
 
 def _rendered(write: Callable[[Scene], None], scenes: list[Scene], workers: int) -> Iterator[None]:
@@ -283,4 +274,4 @@ def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str | No
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    _write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode())

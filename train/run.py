@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_asd.errors import ConfigError
+from train.file import write_whole
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 CONFIG, PROVENANCE, LOG, CHECKPOINT = "config.json", "provenance.json", "log.jsonl", "checkpoint.pt"
+FIRST = {PROVENANCE, f".{PROVENANCE}.part", f".{CONFIG}.part"}
+"""what is in a folder before there is a run"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Run:
     def forget(self, epochs: int) -> None:
         """Keep the log's lines of so many epochs: a run that was cut off may have logged one that it did not save."""
         if (path := self.folder / LOG).exists():
-            path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))
+            write_whole(path, b"".join(path.read_bytes().splitlines(keepends=True)[:epochs]))
 
 
 def create(folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[Clip]) -> Run:
@@ -57,7 +60,7 @@ def create(folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[C
     run = Run(folder, recipe, tuple(path.resolve() for path in data))
     config = {"recipe": recipe.model_dump(mode="json"), "data": [str(path) for path in run.data]}
     digest = data_digest(clips)
-    if folder.exists() and any(folder.iterdir()):
+    if _begun(folder):
         _check_same(folder, config, digest)
         return run
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,16 +88,25 @@ def load_run(folder: Path) -> Run:
         config = json.loads((folder / CONFIG).read_text())
         recipe, data = Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"])
     except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
+        reason = " ".join(str(error).split())
         msg = (
-            f"{folder} is no run folder ({error}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
+            f"{folder} is no run folder ({reason}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
         )
         raise ConfigError(msg) from error
     return Run(folder, recipe, data)
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """Where a run came from."""
-    found: dict[str, Any] = json.loads((folder / PROVENANCE).read_text())
+    """Where a run came from.
+
+    Raises:
+        ConfigError: it does not say.
+    """
+    try:
+        found: dict[str, Any] = json.loads((folder / PROVENANCE).read_text())
+    except (OSError, ValueError) as error:
+        msg = f"{folder / PROVENANCE} cannot be read ({error}), so nobody knows the run's data; give another --out"
+        raise ConfigError(msg) from error
     return found
 
 
@@ -119,9 +131,7 @@ def commit() -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def _git(*arguments: str) -> str:
@@ -129,9 +139,17 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def _begun(folder: Path) -> bool:
+    """Whether a run is there, or something else; not where one was cut off before its config, the last of its files."""
+    if folder.exists() and not folder.is_dir():
+        msg = f"--out {folder} is a file; name a folder that is new or empty, or a run's to go on with"
+        raise ConfigError(msg)
+    return folder.exists() and any(entry.name not in FIRST for entry in folder.iterdir())
+
+
 def _check_same(folder: Path, config: dict[str, Any], digest: str) -> None:
     run = load_run(folder)
     before = {"recipe": run.recipe.model_dump(mode="json"), "data": [str(path) for path in run.data]}
-    if before != config or provenance(folder)["data_digest"] != digest:
+    if before != config or provenance(folder).get("data_digest") != digest:
         msg = f"{folder} holds a run with other settings or data; give another --out, or the same settings to go on"
         raise ConfigError(msg)

@@ -127,6 +127,41 @@ def test_a_log_forgets_epochs_that_were_not_saved(tmp_path: Path) -> None:
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
 
 
+def test_a_run_cut_off_before_its_config_is_begun_anew(tmp_path: Path) -> None:
+    clips = stored(tmp_path / "data", "a")
+    before = create(tmp_path / "run", GRHD, [tmp_path / "data"], clips)
+    (tmp_path / "run" / "config.json").rename(tmp_path / "run" / ".config.json.part")
+    assert create(tmp_path / "run", GRHD, [tmp_path / "data"], clips) == before
+    assert {path.name for path in before.folder.iterdir()} == {"config.json", "provenance.json"}
+
+
+@pytest.mark.parametrize("content", [None, "{"], ids=["missing", "cut off"])
+def test_a_run_that_lost_its_provenance_is_refused(tmp_path: Path, content: str | None) -> None:
+    clips = stored(tmp_path / "data", "a")
+    file = create(tmp_path / "run", GRHD, [tmp_path / "data"], clips).folder / "provenance.json"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=r"provenance\.json cannot be read .*; give another --out"):
+        create(tmp_path / "run", GRHD, [tmp_path / "data"], clips)
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ConfigError, match=r"--out .*run is a file; name a folder that is new or empty"):
+        create(tmp_path / "run", GRHD, [tmp_path], [])
+
+
+def test_settings_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
+    run = create(tmp_path / "run", GRHD, [tmp_path / "data"], stored(tmp_path / "data", "a"))
+    for change in ({"recipe": {"name": "oevae", "colour": "red"}}, {"recipe": 3}, {"data": None}):
+        config = json.loads((run.folder / "config.json").read_text())
+        write_json(tmp_path / "other" / "config.json", config | change)
+        with pytest.raises(ConfigError, match=r"is no run folder \([^\n]+\); make one with") as caught:
+            load_run(tmp_path / "other")
+        assert "\n" not in str(caught.value)
+
+
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"kept": True})
     with pytest.raises(TypeError):
