@@ -60,6 +60,12 @@ class Lesson:
         """Training clips in each attribute group."""
         return [int(n) for n in np.bincount(self.groups[~self.held], minlength=int(self.groups.max()) + 1)]
 
+    @property
+    def segments(self) -> int:
+        """How many segments the training clips are long."""
+        segment = self.recipe.windows.segment
+        return sum(clip.size // segment for clip, held in zip(self.clips, self.held, strict=True) if not held)
+
 
 def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
     """Train until the recipe's last epoch, from the last checkpoint if there is one.
@@ -71,6 +77,9 @@ def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
         return
     _keep_memory()
     lesson = learn_from(clips, run.recipe, training, progress)
+    if (known := lesson.segments) < 2:
+        msg = f"{', '.join(map(str, run.data))}: need at least two segments to train on, got {known}; record more"
+        raise ConfigError(msg)
     fabric = Fabric(accelerator="auto", devices=1)
     torch.manual_seed(run.recipe.seed)
     network = Grhd(int(lesson.sections.max()) + 1, lesson.group_sizes, training.loss)
@@ -143,7 +152,7 @@ def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _held_out(clips: Sequence[Clip], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Whole recordings, but never all of a group."""
+    """Whole recordings, but never all of a group, nor one that leads further past the share than it was short."""
     clips_of: dict[str, list[int]] = {}
     for number, clip in enumerate(clips):
         clips_of.setdefault(f"{clip.key} {clip.recording}", []).append(number)
@@ -151,7 +160,9 @@ def _held_out(clips: Sequence[Clip], share: float, rng: np.random.Generator) -> 
     held = np.zeros(len(clips), np.bool_)
     for recording in rng.permutation(sorted(clips_of)):
         lost = Counter(_group(clips[number]) for number in clips_of[recording])
-        if held.mean() < share and all(left[group] > count for group, count in lost.items()):
+        missing = share * len(clips) - held.sum()
+        nearer = len(clips_of[recording]) <= 2 * missing  # to the share, than without it
+        if nearer and all(left[group] > count for group, count in lost.items()):
             left -= lost
             held[clips_of[recording]] = True
     return held
@@ -246,14 +257,21 @@ def _held_accuracy(network: Grhd, lesson: Lesson) -> dict[str, float]:
     held = np.flatnonzero(lesson.held)
     if not held.size:
         return {}
-    segment = lesson.recipe.windows.segment
-    middles = [(lesson.clips[clip].size - segment) // 2 for clip in held]
-    waves = np.stack([lesson.clips[c][m : m + segment] for c, m in zip(held, middles, strict=True)])
-    device = next(network.parameters()).device
     network.eval()
+    size = lesson.training.batch
+    batches = [held[first : first + size] for first in range(0, held.size, size)]
+    right = sum(_accuracy(network, lesson, batch) * batch.size for batch in batches)
+    return {"held_accuracy": right / held.size}
+
+
+def _accuracy(network: Grhd, lesson: Lesson, clips: NDArray[np.int64]) -> float:
+    segment = lesson.recipe.windows.segment
+    middles = [(lesson.clips[clip].size - segment) // 2 for clip in clips]
+    waves = np.stack([lesson.clips[c][m : m + segment] for c, m in zip(clips, middles, strict=True)])
+    device = next(network.parameters()).device
     log_mels, waveforms = _views(lesson, waves)
-    groups = torch.from_numpy(lesson.groups[held]).to(device)
-    return {"held_accuracy": network.accuracy((log_mels.to(device), waveforms.to(device)), groups)}
+    groups = torch.from_numpy(lesson.groups[clips]).to(device)
+    return network.accuracy((log_mels.to(device), waveforms.to(device)), groups)
 
 
 def _keep_memory() -> None:

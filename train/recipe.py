@@ -13,6 +13,8 @@ from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 
 RECIPES = Path(__file__).parent / "recipes"
+GRHD_IMAGE = 16_000, 128, 63
+"""hertz, mels and frames that the network is built for (train/grhd.py)"""
 
 
 class _Table(BaseModel):
@@ -54,9 +56,23 @@ class Recipe(_Table):
     name: Literal["statistics", "grhd"]
     seed: int = Field(default=0, ge=0)
     windows: Windows = Windows()
-    front_end: LogMel = LogMel()
+    front_end: LogMel = Field(default=LogMel(), validate_default=True)
     training: Training | None = Field(default=None, validate_default=True)
     """None: nothing is trained, heads alone are fitted at export"""
+
+    @field_validator("front_end")
+    @classmethod
+    def _as_heard(cls, front_end: LogMel, info: ValidationInfo) -> LogMel:
+        windows = info.data.get("windows", Windows())
+        if front_end.sample_rate != windows.sample_rate:
+            msg = f"front_end.sample_rate is {front_end.sample_rate}, windows.sample_rate {windows.sample_rate}"
+            raise ValueError(msg)
+        image = windows.sample_rate, front_end.n_mels, 1 + windows.segment // front_end.hop
+        if info.data.get("name") == "grhd" and image != GRHD_IMAGE:
+            wanted = "16000 hertz and segments of 128 mels x 63 frames (segment 32000, hop 512, n_mels 128)"
+            msg = f"grhd wants {wanted}, got {image[0]} hertz and {image[1]} x {image[2]}"
+            raise ValueError(msg)
+        return front_end
 
     @field_validator("training")
     @classmethod
@@ -94,5 +110,7 @@ def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        msg = f"{path}: {place}: {first['msg'].lower()}, got {first['input']!r}"
+        own = first["type"] == "value_error"  # ours name the value
+        said = first["msg"].removeprefix("Value error, ") if own else f"{first['msg'].lower()}, got {first['input']!r}"
+        msg = f"{path}: {place}: {said}"
         raise ConfigError(msg) from error

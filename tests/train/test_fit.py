@@ -9,14 +9,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.progress import Progress
 
 from edge_asd.errors import ConfigError
 from edge_asd.signal.view import log_mel
 from train.data import Clip, normals
-from train.fit import Lesson, _batch, _batches, _group, _held_out, _settle, fit, learn_from, load_embedder
+from train.fit import (
+    Lesson,
+    _batch,
+    _batches,
+    _group,
+    _held_accuracy,
+    _held_out,
+    _settle,
+    fit,
+    learn_from,
+    load_embedder,
+)
 from train.grhd import Embedder, Grhd
 from train.recipe import GrhdSettings, Recipe, Training
 from train.run import Run, create
@@ -180,6 +191,15 @@ def test_about_the_share_that_was_asked_for_is_held_out() -> None:
     one = Clip(None, "s/fan/00", "A", "source", "train", "normal", "")  # type: ignore[arg-type]
     clips = [replace(one, recording=str(number // 2)) for number in range(200)]
     assert _held_out(clips, 0.1, np.random.default_rng(0)).sum() == 20
+
+
+def test_a_recording_that_is_most_of_the_data_is_not_held_out() -> None:
+    one = Clip(None, "s/fan/00", "A", "source", "train", "normal", "long")  # type: ignore[arg-type]
+    clips = [one] * 60 + [replace(one, recording=str(number)) for number in range(40)]
+    for seed in range(20):
+        held = _held_out(clips, 0.1, np.random.default_rng(seed))
+        assert held.sum() == 10
+        assert not held[:60].any()
 
 
 def test_a_group_is_one_condition_of_one_machine_or_else_one_domain_of_it() -> None:
@@ -358,6 +378,26 @@ def test_the_embedder_of_a_finished_run_is_the_trained_one(tmp_path: Path, data:
     trained = tensors(run)
     for name, tensor in embedder.state_dict().items():
         assert torch.equal(tensor, trained[f"embedder.{name}"])
+
+
+def test_a_single_segment_is_too_little_to_train_on(tmp_path: Path) -> None:
+    coloured(tmp_path / "set/fan/train/section_00_source_train_normal_0000_spd_1.wav", 0.5, seed=0)
+    with pytest.raises(ConfigError, match=r"set: need at least two segments to train on, got 1; record more"):
+        fitted(tmp_path / "run", tmp_path / "set")
+
+
+@given(st.sets(st.integers(0, 5)), st.integers(2, 7))
+@settings(max_examples=5)
+def test_held_out_clips_are_classified_the_same_in_any_batches(held: set[int], size: int) -> None:
+    torch.manual_seed(0)
+    network = Grhd(6, [1] * 6, GrhdSettings())
+    clips = [np.random.default_rng(n).standard_normal(SEGMENT).astype(np.float32) for n in range(6)]
+    in_one, in_several = (
+        _held_accuracy(network, lesson(clips, PLAIN.model_copy(update={"batch": batch}), held=sorted(held)))
+        for batch in (6, size)
+    )
+    assert in_several == pytest.approx(in_one)
+    assert bool(in_one) == bool(held)
 
 
 def test_a_recipe_without_training_trains_nothing(tmp_path: Path, data: Path) -> None:

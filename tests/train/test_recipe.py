@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_asd.errors import ConfigError
-from train.recipe import RECIPES, Recipe, Training, load_recipe
+from edge_asd.signal.segment import Windows
+from edge_asd.signal.view import LogMel, log_mel
+from train.recipe import GRHD_IMAGE, RECIPES, Recipe, Training, load_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +92,35 @@ def test_a_setting_out_of_range_is_named_with_its_value(tmp_path: Path, setting:
 def test_windows_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"windows: .*segments >= 2"):
         load_recipe(written(tmp_path, 'name = "grhd"\n[training]\n[windows]\nsegments = 1\n'))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[windows]\nsegment = 16000", "got 16000 hertz and 128 x 32"),
+        ("[front_end]\nn_mels = 64", "got 16000 hertz and 64 x 63"),
+        ("[front_end]\nhop = 256", "got 16000 hertz and 128 x 126"),
+        ("[windows]\nsample_rate = 32000\n[front_end]\nsample_rate = 32000", "got 32000 hertz and 128 x 63"),
+    ],
+)
+def test_grhd_refuses_segments_its_network_is_not_built_for(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=rf"front_end: grhd wants 16000 hertz and segments of 128 .*{complaint}$"):
+        load_recipe(written(tmp_path, f'name = "grhd"\n[training]\n{text}\n'))
+    statistics = load_recipe(written(tmp_path, f'name = "statistics"\n{text}\n'))
+    assert (statistics.windows, statistics.front_end) != (Windows(), LogMel())
+
+
+def test_the_image_that_grhd_wants_is_the_one_its_network_takes() -> None:
+    from train.grhd import BANDS, FRAMES  # noqa: PLC0415 - loads torch
+
+    recipe = load_recipe("grhd")
+    (image,) = log_mel(recipe.front_end, np.zeros((1, recipe.windows.segment), np.float32))
+    assert GRHD_IMAGE == (recipe.windows.sample_rate, *image.shape) == (16_000, BANDS, FRAMES)
+
+
+def test_windows_and_front_end_have_one_rate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"front_end: front_end\.sample_rate is 16000, windows\.sample_rate 8000$"):
+        load_recipe(written(tmp_path, 'name = "statistics"\n[windows]\nsample_rate = 8000\n'))
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
