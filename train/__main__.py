@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from edge_asd.bundle import BUILTIN
 from edge_asd.errors import ConfigError, EdgeAsdError
 
-# torch is imported inside the commands that need it: the rest answers at once, and so do worker processes
+# torch and ONNX Runtime are imported inside the commands that need them: the rest answers at once, so do processes
 
 app = typer.Typer(
     help="Learn what machines sound like when all is well, and pack it for the daemon.",
@@ -101,13 +100,14 @@ def export(
 @app.command()
 def builtin(
     work: Annotated[Path, typer.Option(help="Folder for the rendered sound and the run; gone on with.")],
-    out: Annotated[Path, typer.Option(help="Where the bundle goes.")] = BUILTIN,
+    out: Annotated[Path | None, typer.Option(help="Where the bundle goes; into the package by default.")] = None,
 ) -> None:
     """Build the bundle in the package anew, from rendered sound alone."""
+    from edge_asd.bundle import BUILTIN  # noqa: PLC0415
     from train.builtin import build  # noqa: PLC0415
 
     with show_progress() as progress:
-        print(build(work, out, progress))
+        print(build(work, out or BUILTIN, progress))
 
 
 @app.command()

@@ -68,7 +68,7 @@ def test_help_lists_the_commands_without_loading_torch() -> None:
     for command in ("fit", "render", "export", "evaluate"):
         assert re.search(rf"\b{command}\b", answer.stdout)
     assert "typer" in imported(answer.stderr)
-    assert not {"torch", "sklearn", "scipy"} & imported(answer.stderr)
+    assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
 
 
 def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_path: Path, data: Path) -> None:
