@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,6 @@ CONFIG_EXIT = 78
 """EX_CONFIG: systemd is told not to start again on it"""
 
 app = typer.Typer(
-    help="Hears a machine going wrong. Start with: edge-asd demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,6 +39,21 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 BundleFile = Annotated[Path | None, typer.Option("--bundle", help="NAME.asd; the built-in one by default.")]
 HeadKey = Annotated[str | None, typer.Option("--head", help="Machine identity, set/machine/section.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deploy/edge-asd.toml.")]
+
+
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer hands on a switch
+    if asked:
+        print(version("edge-asd"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="And leave.")
+    ] = False,
+) -> None:
+    """Hears a machine going wrong. Start with: edge-asd demo."""
 
 
 @app.command()

@@ -272,7 +272,7 @@ class Daemon:
 
     def _tell_status(self) -> None:
         traffic = self.publisher.traffic()
-        parts = [f"{len(self.wards)} machines"]
+        parts = [f"{len(self.wards)} machine{'s' if len(self.wards) > 1 else ''}"]
         parts += [f"{name} in alarm" for name, ward in self.wards.items() if ward.alarm.active]
         parts += [f"{ear.name} {ear.state}" for ear in self.ears.values() if ear.state is not SourceState.OK]
         parts += [traffic.trouble] if traffic.trouble else []

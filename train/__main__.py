@@ -150,6 +150,10 @@ def main() -> None:
     except EdgeAsdError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that is not ours
+        reason = (error.strerror or str(error)).lower()
+        print(f"error: {error.filename or 'a file'}: {reason}; name another place, or make room there", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -112,13 +112,13 @@ def evaluate(
     """
     bundle = open_bundle(path, precision)
     clips = [clip for clip in scan(folders) if clip.split == "test"]
+    if not clips:
+        msg = f"no test clips in {', '.join(map(str, folders))}: nothing to evaluate"
+        raise ConfigError(msg)
     if unknown := set(machines) - {clip.key for clip in clips}:
         msg = f"no test clips of {', '.join(sorted(unknown))}; there are {', '.join(sorted({c.key for c in clips}))}"
         raise ConfigError(msg)
     clips = [clip for clip in clips if not machines or clip.key in machines]
-    if not clips:
-        msg = f"no test clips in {', '.join(map(str, folders))}: nothing to evaluate"
-        raise ConfigError(msg)
     heads = _heads(bundle, sorted({clip.key for clip in clips}), head)
     scored = _scored(bundle, heads, clips, console)
     evaluation = Evaluation(bundle, tuple(_section(key, heads[key], scored[key]) for key in heads))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nothing that hears a workplace calls home; read when it is imported
 
 import onnxruntime as ort
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -74,3 +77,12 @@ def test_the_same_segment_gives_the_same_embedding() -> None:
 def test_a_broken_graph_is_a_broken_bundle(broken: bytes) -> None:
     with pytest.raises(BundleError, match=r"ONNX Runtime \d+\.\d+\S* cannot load the backbone: "):
         Backbone(broken, SPEC)
+
+
+def test_onnx_runtime_is_told_not_to_call_home_before_it_is_loaded() -> None:
+    """It reads the variable once, on import, and otherwise starts a thread that reports on the machine."""
+    look = "import os, edge_asd.score.backbone; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "1\n"

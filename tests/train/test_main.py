@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,13 @@ import soundfile
 import torch
 from rich.progress import Progress
 
+from edge_asd.bundle import BUILTIN
 from edge_asd.errors import ConfigError
 from train.data import normals
 from train.fit import fit as resume
 from train.fit import load_embedder
-from train.recipe import Training
-from train.run import load_run
+from train.recipe import Training, load_recipe
+from train.run import create, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,17 +89,47 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
         (("fit", "grhd", "--data", "NOWHERE", "--out", "RUN"), "no such folder: "),
         (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
         (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
+        (("evaluate", BUILTIN, "--data", "DATA"), "no test clips in "),
+        (
+            ("evaluate", BUILTIN, "--data", "TESTS"),
+            "no head for other/fan/07; it has rendered/fan/00, rendered/valve/00",
+        ),
+        (
+            ("evaluate", BUILTIN, "--data", "TESTS", "--machine", "a/b/c"),
+            "no test clips of a/b/c; there are other/fan/07",
+        ),
+        (("render", "--out", "DATA"), "set is not empty, name a folder that is new or empty"),
+        (("render", "--out", "RUN", "--machine", "pump"), "called 'pump', choose one of fan, valve"),
+        (
+            ("fit", "statistics", "--data", "DATA", "--out", "/proc/1/none"),
+            "/proc/1/none: no such file or directory; name",
+        ),
     ],
-    ids=["recipe", "data", "run", "precision"],
+    ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_an_error_is_one_line(tmp_path: Path, data: Path, arguments: tuple[str, ...], complaint: str) -> None:
-    places = {"DATA": data, "RUN": tmp_path / "run", "NOWHERE": tmp_path / "nowhere"}
+    places = {"DATA": data, "RUN": tmp_path / "run", "NOWHERE": tmp_path / "nowhere", "TESTS": tmp_path / "other"}
+    (tmp_path / "other" / "fan" / "test").mkdir(parents=True)
+    soundfile.write(
+        tmp_path / "other/fan/test/section_07_source_test_normal_0000_spd_1.wav", np.full(16_000, 0.1), 16_000
+    )
     answer = train(*(places.get(argument, argument) for argument in arguments))
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr.count("\n") == 1
     assert answer.stderr.startswith("error: ")
     assert complaint in answer.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_run_is_not_exported(tmp_path: Path, data: Path) -> None:
+    source = next(data.rglob("*_0000_spd_0.wav"))
+    shutil.copy(source, source.with_name(source.name.replace("0000", "0004")))  # five clips make a head
+    create(tmp_path / "run", load_recipe("grhd"), [data], normals([data]))
+    answer = train("export", tmp_path / "run", "--out", tmp_path / "a.asd")
+
+    said = "run holds no trained network; go on with the same command and --out\n"
+    assert (answer.returncode, answer.stderr.endswith(said)) == (1, True), answer.stderr
+    assert not (tmp_path / "a.asd").exists()
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_gone_on_with(
