@@ -97,7 +97,8 @@ def _port(config: Config) -> str:
         try:
             probe.bind(address)
         except OSError as error:
-            msg = f"cannot listen on {config.metrics.listen}: {error.strerror}; set metrics.listen to another port"
+            reason = (error.strerror or str(error)).lower()
+            msg = f"cannot listen on {config.metrics.listen}: {reason}; set metrics.listen to another port"
             raise ConfigError(msg) from error
     return f"{config.metrics.listen} is free"
 

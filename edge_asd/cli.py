@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 CONFIG_EXIT = 78
 """EX_CONFIG: systemd is told not to start again on it"""
 
+INTERRUPTED = 130
+"""what a shell reports of Ctrl-C"""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -86,6 +89,9 @@ def demo(
     logging.getLogger("edge_asd.deliver").setLevel(logging.WARNING)  # a broker that was named and is not there
     fault = fault or {"valve": "leak", "fan": "bearing"}.get(machine, "")
     raised = perform(machine, fault, _address(mqtt) if mqtt else None, as_json=as_json)
+    if raised is None:
+        print("stopped before anything could be said", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
     if not as_json:
         print("the alarm was raised" if raised else "no alarm was raised after the fault began")
     raise typer.Exit(0 if raised else 1)

@@ -124,8 +124,8 @@ class Screen:
         return Panel(Group(rows, "", truth, alarm), title="edge_asd demo: a rendered machine, twice as fast", width=78)
 
 
-def demo(machine: str, fault: str, mqtt: tuple[str, int] | None, *, as_json: bool, speed: float = 2.0) -> bool:
-    """Run it; whether the alarm was raised, and after the fault began.
+def demo(machine: str, fault: str, mqtt: tuple[str, int] | None, *, as_json: bool, speed: float = 2.0) -> bool | None:
+    """Run it; whether the alarm was raised, and after the fault began. None when somebody stopped it before.
 
     Raises:
         EdgeAsdError: the built-in bundle is missing, or there is no such machine or fault.
@@ -140,6 +140,8 @@ def demo(machine: str, fault: str, mqtt: tuple[str, int] | None, *, as_json: boo
         else:
             daemon.run()
     at = screen.story.raised_at_s
+    if at is None and screen.story.heard_s < SECONDS:
+        return None
     return at is not None and at > FAULT_AFTER_S
 
 

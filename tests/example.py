@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_asd.bundle import Golden, HeadCard, Manifest, Thresholds, golden_scores, write_bundle
+from edge_asd.bundle import MANIFEST, Golden, HeadCard, Manifest, Thresholds, golden_scores, store, write_bundle
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import fit_head
 from edge_asd.score.listener import Listener, evidence
@@ -16,6 +19,7 @@ from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -80,4 +84,19 @@ def bundle(path: Path, windows: Windows = SECOND) -> Path:
     listener = Listener(windows, front_end(windows), fitted, described.heads[MACHINE].thresholds.alarm, None)
     golden = Golden(waveform, golden_scores(listener, waveform))
     write_bundle(path, described, {}, {MACHINE: fitted}, {MACHINE: golden}, "# Toy\n")
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Of a bundle, by file."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def resealed(path: Path, files: dict[str, bytes], change: Callable[[Any], object] = lambda _: None) -> Path:
+    """Stored with a manifest that was changed, and knows the files as they are."""
+    described = json.loads(files[MANIFEST])
+    described["files"] = {n: hashlib.sha256(content).hexdigest() for n, content in files.items() if n != MANIFEST}
+    change(described)
+    store(path, files | {MANIFEST: json.dumps(described).encode()})
     return path

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import stat
 import zipfile
@@ -29,7 +27,7 @@ from edge_asd.bundle import (
     write_bundle,
 )
 from edge_asd.errors import BundleCorrupt, BundleError, EdgeAsdError, GoldenMismatch, HeadUnknown
-from tests.example import COARSE, MACHINE, SECOND, bundle, head, manifest, noise
+from tests.example import COARSE, MACHINE, SECOND, bundle, contents, head, manifest, noise, resealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,20 +39,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that is only read."""
     path = bundle(tmp_path_factory.mktemp("bundle") / "toy.asd")
     path.chmod(stat.S_IREAD)
-    return path
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def resealed(path: Path, files: dict[str, bytes], change: Callable[[Any], object] = lambda _: None) -> Path:
-    """Stored with a manifest that was changed, and knows the files as they are."""
-    described = json.loads(files[MANIFEST])
-    described["files"] = {n: hashlib.sha256(content).hexdigest() for n, content in files.items() if n != MANIFEST}
-    change(described)
-    store(path, files | {MANIFEST: json.dumps(described).encode()})
     return path
 
 

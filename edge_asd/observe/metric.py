@@ -145,7 +145,8 @@ class Metrics:
         try:
             server, _ = start_http_server(port, host, self.registry)
         except OSError as error:
-            msg = f"metrics.listen: cannot listen on {host}:{port} ({error.strerror}); choose another port, or ''"
+            reason = (error.strerror or str(error)).lower()
+            msg = f"metrics.listen: cannot listen on {host}:{port} ({reason}); choose another port, or ''"
             raise ConfigError(msg) from error
         return MetricServer(server)
 
