@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 Data = Annotated[list[Path], typer.Option("--data", help="Data set folder; may be given several times.")]
 
+Machines = Annotated[
+    list[str] | None, typer.Option("--machine", help="Only these, set/machine/section, * for any; repeatable.")
+]
+
 
 def show_progress() -> Progress:
     """A bar on standard error; nothing when that is no terminal."""
@@ -31,20 +35,24 @@ def show_progress() -> Progress:
 
 @app.command()
 def fit(
-    recipe: Annotated[str, typer.Argument(help="statistics, grhd, or the path of a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A method, METHOD-paper, or the path of a TOML file.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it is gone on with.")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    machine: Machines = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Instead of the recipe's, as in settings.alpha=0.3; repeatable.")
+    ] = None,
 ) -> None:
-    """Learn from the normal clips of data sets, one model over all their machines."""
-    from train.data import normals  # noqa: PLC0415
-    from train.recipe import load_recipe  # noqa: PLC0415
+    """Learn from the normal clips of data sets, one model over all their machines or over those named."""
+    from train.data import chosen, normals  # noqa: PLC0415
+    from train.recipe import changed, load_recipe  # noqa: PLC0415
     from train.run import create  # noqa: PLC0415
 
-    changes = {"training": {"epochs": epochs}} if epochs else {}
-    clips = normals(data)
-    run = create(out, load_recipe(recipe, seed=seed, **changes), data, clips)
+    changes = changed([*(change or ()), f"seed={seed}", *([f"training.epochs={epochs}"] if epochs else ())])
+    clips = chosen(normals(data), machine or ())
+    run = create(out, load_recipe(recipe, **changes), data, clips, machine or ())
     if run.recipe.training:
         from train.fit import fit as train  # noqa: PLC0415
 

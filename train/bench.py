@@ -10,7 +10,7 @@ import torch
 from edge_asd.bench import Timing, backbones, one_core, turns
 from edge_asd.bundle import open_bundle
 from edge_asd.signal.view import log_mel
-from train.fit import load_embedder
+from train.fit import load_network
 from train.run import load_run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def bench(folder: Path, bundle: Path, rounds: int) -> list[Timing]:
     """A 2-s segment on one core, views included: ONNX Runtime int8 and fp32, torch eager fp32, in turn."""
-    embedder, manifest = load_embedder(load_run(folder)), open_bundle(bundle).manifest
+    (embedder, _), manifest = load_network(load_run(folder)), open_bundle(bundle).manifest
     segment = (0.05 * np.random.default_rng(0).standard_normal(manifest.windows.segment)).astype(np.float32)
 
     def eager() -> None:

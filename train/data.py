@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -238,3 +239,17 @@ def normals(folders: Sequence[Path]) -> list[Clip]:
         msg = f"no normal training clips under {_list(folders)}; they belong into a folder named train/"
         raise ConfigError(msg)
     return clips
+
+
+def chosen(clips: Sequence[Clip], patterns: Sequence[str]) -> list[Clip]:
+    """The clips of machines whose identity matches one of the patterns, as in ``dev/ToyCar/*``; all without any.
+
+    Raises:
+        ConfigError: a pattern matches no machine.
+    """
+    known = sorted({clip.key for clip in clips})
+    for pattern in patterns:
+        if not any(fnmatchcase(key, pattern) for key in known):
+            msg = f"no machine {pattern!r}; there are {', '.join(known)}"
+            raise ConfigError(msg)
+    return [clip for clip in clips if not patterns or any(fnmatchcase(clip.key, pattern) for pattern in patterns)]

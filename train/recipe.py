@@ -1,4 +1,4 @@
-"""Recipes: what is learned, and how. One TOML file each in ``train/recipes``."""
+"""Recipes: what is learned, how, and how it is scored. One TOML file a method and preset in ``train/recipes``."""
 
 from __future__ import annotations
 
@@ -6,89 +6,145 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from edge_asd.errors import ConfigError
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
+from train.method import catalogue
+from train.method.task import Table, Task
 
 RECIPES = Path(__file__).parent / "recipes"
-GRHD_IMAGE = 16_000, 128, 63
-"""hertz, mels and frames that the network is built for (train/grhd.py)"""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GrhdSettings(_Table):
-    """Weights of the losses of GRHD, eq. (6)."""
-
-    alpha: float = Field(default=0.1, ge=0)
-    beta: float = Field(default=1.0, ge=0)
-    gamma: float = Field(default=1.0, ge=0)
-    focal_gamma: float = Field(default=2.0, ge=0)
-
-
-class Training(_Table):
+class Training(Table):
     """How a network is trained."""
 
     epochs: int = Field(default=20, ge=1)
-    """passes over the data; in each a clip gives one random segment for every segment it is long"""
+    """passes over the data"""
+    crops: int = Field(default=0, ge=0)
+    """random segments that a clip gives in each; 0 for as many as it is long"""
     batch: int = Field(default=64, ge=2)
     rate: float = Field(default=1e-3, gt=0)
     last_rate: float = Field(default=1e-5, gt=0)
-    clip_gradient: float = Field(default=5.0, gt=0)
+    """where the cosine from ``rate`` ends; the same for a constant one"""
+    clip_gradient: float = Field(default=5.0, ge=0)
+    """largest norm; 0 for any"""
     targets: int = Field(default=1, ge=0)
     """least number of target-domain segments in a batch"""
     mixup: float = Field(default=0.5, ge=0, le=1)
     """share of segments whose waveform is mixed with another's"""
     gain_db: float = Field(default=2.0, ge=0)
     """largest random gain, either way"""
+    noise_db: float = Field(default=0.0, ge=0)
+    """pink noise at a random distance of at least so many dB below the segment, at most 20 dB more; 0 for none"""
+    mask_mels: int = Field(default=0, ge=0)
+    """largest number of neighbouring mel bands that are hidden"""
+    mask_frames: int = Field(default=0, ge=0)
+    """largest number of neighbouring frames that are hidden"""
     holdout: float = Field(default=0.1, ge=0, lt=1)
-    """share of recordings that are only classified, never trained on"""
-    loss: GrhdSettings = GrhdSettings()
+    """share of recordings that are only looked at, never trained on"""
+    cache: bool = False
+    """cut segments on a fixed grid, whose log-mel is computed once and kept on disk"""
+
+    @model_validator(mode="after")
+    def _cached_is_fixed(self) -> Training:
+        if self.cache and (self.mixup or self.noise_db):
+            msg = f"cache = true keeps log-mels, which mixup ({self.mixup}) and noise_db ({self.noise_db}) would change"
+            raise ValueError(msg)
+        return self
 
 
-class Recipe(_Table):
+class PartWish(Table):
+    """One piece of evidence and how it is measured."""
+
+    name: str = Field(min_length=1)
+    feature: str = Field(min_length=1)
+    """``indicators``, ``spectrum``, or an output of the graph"""
+    backend: str
+    """as :func:`train.backend.backend` reads it"""
+
+
+STATISTICS = (
+    PartWish(name="indicators", feature="indicators", backend="mahalanobis"),
+    PartWish(name="spectrum", feature="spectrum", backend="mahalanobis"),
+    PartWish(name="neighbour", feature="spectrum", backend="density"),
+)
+"""what needs no training and is good nearly everywhere"""
+
+
+class FusionWish(Table):
+    """How parts become one score."""
+
+    rule: Literal["mean", "min"] = "mean"
+    weights: dict[str, float] = Field(default={})
+    """1 where a part is not named; with 0 it is shown and not fused"""
+
+
+class Recipe(Table):
     """One way to learn a machine."""
 
-    name: Literal["statistics", "grhd"]
+    method: catalogue.Name
+    preset: Literal["edge", "paper"] = "edge"
     seed: int = Field(default=0, ge=0)
+    precision: Literal["int8", "fp32"] = "int8"
+    """of the graph that heads are fitted with"""
     windows: Windows = Windows()
     front_end: LogMel = Field(default=LogMel(), validate_default=True)
-    training: Training | None = Field(default=None, validate_default=True)
+    pseudo_groups: int = Field(default=0, ge=0)
+    """clusters that stand for attribute groups where a machine has no attributes; 0 for none"""
+    training: Training | None = None
     """None: nothing is trained, heads alone are fitted at export"""
+    settings: dict[str, Any] = Field(default={})
+    """the method's own"""
+    parts: tuple[PartWish, ...] = STATISTICS
+    fusion: FusionWish = FusionWish()
+
+    @property
+    def name(self) -> str:
+        """What files and people call it."""
+        return self.method if self.preset == "edge" else f"{self.method}-{self.preset}"
+
+    def task(self, sections: tuple[str, ...], groups: tuple[str, ...], sizes: tuple[int, ...]) -> Task:
+        """What a network is built for."""
+        frames = 1 + self.windows.segment // self.front_end.hop
+        spec = self.front_end
+        return Task(self.windows.segment, spec.n_mels, frames, spec.n_fft, spec.hop, sections, groups, sizes)
 
     @field_validator("front_end")
     @classmethod
-    def _as_heard(cls, front_end: LogMel, info: ValidationInfo) -> LogMel:
+    def _one_rate(cls, front_end: LogMel, info: Any) -> LogMel:  # noqa: ANN401 - pydantic's
         windows = info.data.get("windows", Windows())
         if front_end.sample_rate != windows.sample_rate:
             msg = f"front_end.sample_rate is {front_end.sample_rate}, windows.sample_rate {windows.sample_rate}"
             raise ValueError(msg)
-        image = windows.sample_rate, front_end.n_mels, 1 + windows.segment // front_end.hop
-        if info.data.get("name") == "grhd" and image != GRHD_IMAGE:
-            wanted = "16000 hertz and segments of 128 mels x 63 frames (segment 32000, hop 512, n_mels 128)"
-            msg = f"grhd wants {wanted}, got {image[0]} hertz and {image[1]} x {image[2]}"
-            raise ValueError(msg)
         return front_end
 
-    @field_validator("training")
-    @classmethod
-    def _as_named(cls, training: Training | None, info: ValidationInfo) -> Training | None:
-        name = info.data.get("name")
-        if name == "statistics" and training is not None:
-            msg = "statistics train no network; leave out [training] and --epochs"
+    @model_validator(mode="after")
+    def _fitting(self) -> Recipe:
+        if self.method == catalogue.NETWORKLESS:
+            if self.training is not None or self.settings:
+                msg = f"{self.method} train no network; leave out [training], [settings] and --epochs"
+                raise ValueError(msg)
+            return self
+        self._own_settings()
+        if catalogue.trained(self.method) != (self.training is not None):
+            wanted = "needs a table [training]; it may be empty" if self.training is None else "has nothing to train"
+            msg = f"{self.method} {wanted}"
             raise ValueError(msg)
-        if name == "grhd" and training is None:
-            msg = "grhd needs a table [training]; it may be empty"
-            raise ValueError(msg)
-        return training
+        return self
+
+    def _own_settings(self) -> None:
+        try:
+            catalogue.settings(self.method, self.settings)
+        except ValidationError as error:
+            place, said = _complaint(error)
+            msg = f"settings.{place}: {said}" if place else said
+            raise ValueError(msg) from error
 
 
 def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever TOML can hold
-    """A recipe of the folder, or a TOML file of one's own, with some settings changed.
+    """A recipe of the folder, or a TOML file of one's own, with some settings changed; tables are merged.
 
     Raises:
         ConfigError: no such recipe, or a setting that is unknown or out of range.
@@ -96,21 +152,56 @@ def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever
     path = RECIPES / f"{name}.toml"
     path = path if path.exists() else Path(name)
     try:
-        settings = tomllib.loads(path.read_text())
+        written = tomllib.loads(path.read_text())
     except OSError as error:
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        msg = f"no recipe {name!r}; choose one of {known}, or give the path of a TOML file"
+        msg = f"no recipe {name!r}; choose one of {', '.join(recipes())}, or give the path of a TOML file"
         raise ConfigError(msg) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is no TOML: {error}"
         raise ConfigError(msg) from error
-    training = {key: settings.get("training", {}) | changes.pop(key) for key in ("training",) if key in changes}
     try:
-        return Recipe.model_validate(settings | training | changes)
+        return Recipe.model_validate(_merged(written, changes))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        own = first["type"] == "value_error"  # ours name the value
-        said = first["msg"].removeprefix("Value error, ") if own else f"{first['msg'].lower()}, got {first['input']!r}"
-        msg = f"{path}: {place}: {said}"
+        place, said = _complaint(error)
+        msg = f"{path}: {place}: {said}" if place else f"{path}: {said}"
         raise ConfigError(msg) from error
+
+
+def recipes() -> list[str]:
+    """Names of the recipes of the folder."""
+    return sorted(file.stem for file in RECIPES.glob("*.toml"))
+
+
+def changed(assignments: list[str]) -> dict[str, Any]:
+    """``["settings.alpha=0.3", "seed=1"]`` -> nested tables, values as TOML reads them.
+
+    Raises:
+        ConfigError: one is no ``place=value``.
+    """
+    tables: dict[str, Any] = {}
+    for text in assignments:
+        try:
+            tables = _merged(tables, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            msg = f"cannot understand {text!r}: write PLACE=VALUE as in a recipe, strings in quotes ({error})"
+            raise ConfigError(msg) from error
+    return tables
+
+
+def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(before[key], after[key]) for key in before.keys() & after.keys() if _tables(before, after, key)
+    }
+    return before | after | both
+
+
+def _tables(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
+    return isinstance(before[key], dict) and isinstance(after[key], dict)
+
+
+def _complaint(error: ValidationError) -> tuple[str, str]:
+    """Where the first mistake is, and what is wrong there."""
+    first = error.errors()[0]
+    own = first["type"] == "value_error"  # ours name the value
+    said = first["msg"].removeprefix("Value error, ") if own else f"{first['msg'].lower()}, got {first['input']!r}"
+    return ".".join(map(str, first["loc"])), said

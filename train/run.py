@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_asd.errors import ConfigError
-from train.file import write_whole
+from train.data import chosen, normals
+from train.file import PART, write_whole
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 CONFIG, PROVENANCE, LOG, CHECKPOINT = "config.json", "provenance.json", "log.jsonl", "checkpoint.pt"
-FIRST = {PROVENANCE, f".{PROVENANCE}.part", f".{CONFIG}.part"}
-"""what is in a folder before there is a run"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +33,17 @@ class Run:
     recipe: Recipe
     data: tuple[Path, ...]
     """folders it was fitted on"""
+    machines: tuple[str, ...] = ()
+    """patterns of the machines in them that it was fitted on, as in ``dev/ToyCar/*``; all when empty"""
 
     @property
     def checkpoint(self) -> Path:
         """State of the network and its optimiser after the last whole epoch."""
         return self.folder / CHECKPOINT
+
+    def clips(self) -> list[Clip]:
+        """What it learns from."""
+        return chosen(normals(self.data), self.machines)
 
     def log(self, **line: float | str) -> None:
         """One more line in the run's log."""
@@ -51,14 +56,16 @@ class Run:
             write_whole(path, b"".join(path.read_bytes().splitlines(keepends=True)[:epochs]))
 
 
-def create(folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[Clip]) -> Run:
+def create(
+    folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[Clip], machines: Sequence[str] = ()
+) -> Run:
     """Begin a run, or go on with the same one.
 
     Raises:
         ConfigError: the folder holds another run, or something else.
     """
-    run = Run(folder, recipe, tuple(path.resolve() for path in data))
-    config = {"recipe": recipe.model_dump(mode="json"), "data": [str(path) for path in run.data]}
+    run = Run(folder, recipe, tuple(path.resolve() for path in data), tuple(machines))
+    config = _config(run)
     digest = data_digest(clips)
     if _begun(folder):
         _check_same(folder, config, digest)
@@ -87,13 +94,14 @@ def load_run(folder: Path) -> Run:
     try:
         config = json.loads((folder / CONFIG).read_text())
         recipe, data = Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"])
+        machines = tuple(map(str, config["machines"]))
     except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = " ".join(str(error).split())
         msg = (
             f"{folder} is no run folder ({reason}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
         )
         raise ConfigError(msg) from error
-    return Run(folder, recipe, data)
+    return Run(folder, recipe, data, machines)
 
 
 def provenance(folder: Path) -> dict[str, Any]:
@@ -139,17 +147,22 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def _config(run: Run) -> dict[str, Any]:
+    """What makes it the same run."""
+    data, machines = [str(path) for path in run.data], list(run.machines)
+    return {"recipe": run.recipe.model_dump(mode="json"), "data": data, "machines": machines}
+
+
 def _begun(folder: Path) -> bool:
     """Whether a run is there, or something else; not where one was cut off before its config, the last of its files."""
     if folder.exists() and not folder.is_dir():
         msg = f"--out {folder} is a file; name a folder that is new or empty, or a run's to go on with"
         raise ConfigError(msg)
-    return folder.exists() and any(entry.name not in FIRST for entry in folder.iterdir())
+    return folder.exists() and any(not (e.name == PROVENANCE or e.name.endswith(PART)) for e in folder.iterdir())
 
 
 def _check_same(folder: Path, config: dict[str, Any], digest: str) -> None:
     run = load_run(folder)
-    before = {"recipe": run.recipe.model_dump(mode="json"), "data": [str(path) for path in run.data]}
-    if before != config or provenance(folder).get("data_digest") != digest:
+    if _config(run) != config or provenance(folder).get("data_digest") != digest:
         msg = f"{folder} holds a run with other settings or data; give another --out, or the same settings to go on"
         raise ConfigError(msg)

@@ -44,8 +44,9 @@ class Backbone:
             msg = f"ONNX Runtime {ort.__version__} cannot load the backbone: {_line(error)}"
             raise BundleError(msg) from error
         self._spec = spec
-        self._views = [node.name for node in self._session.get_inputs()]
-        if unknown := set(self._views) - set(VIEWS):
+        self.views = tuple(node.name for node in self._session.get_inputs())
+        """names of what it looks at"""
+        if unknown := set(self.views) - set(VIEWS):
             msg = f"backbone asks for views {sorted(unknown)}; this version has {sorted(VIEWS)}"
             raise BundleError(msg)
         if OUTPUT not in (outputs := {node.name: node.shape for node in self._session.get_outputs()}):
@@ -66,7 +67,7 @@ class Backbone:
         Raises:
             BundleError: the graph wants segments of another length; the golden waveform finds out.
         """
-        views = {name: VIEWS[name](self._spec, segment[None]) for name in self._views}
+        views = {name: VIEWS[name](self._spec, segment[None]) for name in self.views}
         try:
             (embedding,) = self._session.run([OUTPUT], views)
         except Exception as error:  # same

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+REVISION = 1
+"""of the computations in this file; counted up whenever one gives other numbers"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,11 @@ class LogMel:
         if not 0 < self.hop <= self.n_fft:
             msg = f"need 0 < hop <= n_fft, got {self.hop} and {self.n_fft}"
             raise ValueError(msg)
+
+
+def fingerprint(spec: LogMel) -> str:
+    """What a front end is known by, SHA-256 in hex: equal fingerprints compute equal features."""
+    return hashlib.sha256(f"{REVISION} {asdict(spec)}".encode()).hexdigest()
 
 
 def log_mel(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import soundfile
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
@@ -20,9 +16,8 @@ from scipy import stats
 from edge_asd.bundle import open_bundle
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from train.data import normals
-from train.export import Wish, _floating, decision_threshold, export, quantised, slim, to_onnx
+from train.export import Wish, decision_threshold, export
 from train.fit import fit
-from train.grhd import Embedder
 from train.recipe import load_recipe
 from train.run import create
 
@@ -59,61 +54,6 @@ def fitted(folder: Path, recipe: str, **changes: object) -> Path:
 def exported(run: Path, out: Path, wish: Wish = WISH) -> str:
     with Progress(disable=True) as progress:
         return str(export(run, out, wish, progress))
-
-
-@pytest.fixture(scope="module")
-def network() -> tuple[Embedder, bytes]:
-    torch.manual_seed(0)
-    embedder = Embedder().eval()
-    return embedder, to_onnx(embedder)
-
-
-def views(seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    log_mel = (10 * rng.standard_normal((1, 128, 63)) - 40).astype(np.float32)
-    return {"log_mel": log_mel, "waveform": (0.05 * rng.standard_normal((1, 32_000))).astype(np.float32)}
-
-
-def run_graph(graph: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(["embedding"], inputs)[0]
-
-
-def test_the_graph_computes_what_torch_computes(network: tuple[Embedder, bytes]) -> None:
-    embedder, graph = network
-    inputs = views(0)
-
-    with torch.inference_mode():
-        expected = embedder(*(torch.from_numpy(view) for view in inputs.values())).numpy()
-
-    np.testing.assert_allclose(run_graph(graph, inputs), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-
-
-def test_int8_points_where_fp32_points_and_is_less_than_half_as_large(network: tuple[Embedder, bytes]) -> None:
-    _, graph = network
-    small = quantised(graph, [views(seed) for seed in range(1, 9)])
-
-    full, short = run_graph(graph, views(0)).ravel(), run_graph(small, views(0)).ravel()
-
-    assert full @ short / np.linalg.norm(full) / np.linalg.norm(short) > 0.97
-    assert len(small) < 0.55 * len(graph)
-    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in onnx.load_from_string(small).graph.node}
-
-
-def test_ever_fewer_convolutions_are_quantised(network: tuple[Embedder, bytes]) -> None:
-    model = onnx.load_from_string(network[1])
-    kept = [set(_floating(model, bottlenecks)) for bottlenecks in (0, 2, 4, 6)]
-
-    assert all(fewer < more for fewer, more in pairwise(kept))
-    assert len(kept[-1]) < sum(node.op_type == "Conv" for node in model.graph.node)
-
-
-def test_slimming_changes_no_output_beyond_half_precision(network: tuple[Embedder, bytes]) -> None:
-    slimmed = slim(onnx.load_from_string(network[1])).SerializeToString()
-
-    before, after = run_graph(network[1], views(3)), run_graph(slimmed, views(3))
-
-    assert len(slimmed) < 0.6 * len(network[1])
-    np.testing.assert_allclose(after, before, atol=5e-3 * np.abs(before).max())
 
 
 def test_statistics_become_a_bundle_without_a_network(tmp_path: Path) -> None:
@@ -167,7 +107,7 @@ def test_a_network_becomes_a_segment_part_or_is_refused_with_its_moves(
     assert [part.name for part in clip.parts] == ["indicators", "spectrum", "neighbour", "network"]
     assert len(clip.segment_scores) == bundle.manifest.windows.segments
     assert open_bundle(tmp_path / "a.asd", "fp32").precision == "fp32"
-    assert json.loads((run / "config.json").read_text())["recipe"]["name"] == bundle.manifest.method
+    assert json.loads((run / "config.json").read_text())["recipe"]["method"] == bundle.manifest.method
 
     monkeypatch.setattr("train.export.TOLERANCE", 0.0)
     with pytest.raises(BundleError, match=r"made/hisser/00 \d+\.\d+"):

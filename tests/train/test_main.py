@@ -21,7 +21,7 @@ from edge_asd.bundle import BUILTIN
 from edge_asd.errors import ConfigError
 from train.data import normals
 from train.fit import fit as resume
-from train.fit import load_embedder
+from train.fit import load_network
 from train.recipe import Training, load_recipe
 from train.run import create, load_run
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.train
 
 ROOT = Path(__file__).parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other are slow on a busy computer
-ENDLESS = 'name = "grhd"\n[training]\nepochs = 1000\nbatch = 4\n'
+ENDLESS = 'method = "grhd"\n[training]\nepochs = 1000\nbatch = 4\n'
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,7 +85,7 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("fit", "grdh", "--data", "DATA", "--out", "RUN"), "no recipe 'grdh'; choose one of grhd, statistics"),
+        (("fit", "grdh", "--data", "DATA", "--out", "RUN"), "no recipe 'grdh'; choose one of "),
         (("fit", "grhd", "--data", "NOWHERE", "--out", "RUN"), "no such folder: "),
         (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
         (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
@@ -153,11 +153,11 @@ def test_ctrl_c_leaves_a_run_that_can_be_gone_on_with(
     assert "Traceback" not in said
     endless = load_run(run)
     with pytest.raises(ConfigError, match=r"has \d+ of 1000 epochs; go on with the same command") as refusal:
-        load_embedder(endless)
+        load_network(endless)
 
     done = int(re.findall(r"has (\d+) of", str(refusal.value))[0])
     one_more = Training(epochs=done + 1, batch=4)
     shorter = replace(endless, recipe=endless.recipe.model_copy(update={"training": one_more}))
     resume(shorter, normals([data]), Progress(disable=True))
-    load_embedder(shorter)
+    load_network(shorter)
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(done + 1))

@@ -1,0 +1,39 @@
+"""Which methods there are. Their files load torch, so they are opened only when one is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from train.method.task import Method, Table, Task
+
+Name = Literal[
+    "ae", "dg_mix", "grhd", "hmic", "imp_freq", "jless", "mobilenetv2", "statistics", "stgram_mfn", "twfr_gmm"
+]
+NAMES: tuple[Name, ...] = get_args(Name)
+NETWORKLESS: Name = "statistics"
+"""has no graph at all"""
+UNTRAINED: tuple[Name, ...] = (NETWORKLESS, "imp_freq", "twfr_gmm")
+"""have no weights to learn"""
+
+
+def trained(name: Name) -> bool:
+    """Whether a method has weights to learn."""
+    return name not in UNTRAINED
+
+
+def settings(name: Name, given: dict[str, Any]) -> Table:
+    """A method's settings, checked.
+
+    Raises:
+        pydantic.ValidationError: one is unknown or out of range.
+    """
+    table: Table = import_module(f"train.method.{name}").Settings.model_validate(given)
+    return table
+
+
+def build(name: Name, task: Task, given: dict[str, Any]) -> Method:
+    """A method's network with fresh weights."""
+    method: Method = import_module(f"train.method.{name}").build(task, settings(name, given))
+    return method
