@@ -1,7 +1,8 @@
-"""``python -m train COMMAND``: render, fit, export, evaluate."""
+"""``python -m train COMMAND``: data, render, fit, export, evaluate."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +28,31 @@ def show_progress() -> Progress:
     """A bar on standard error; nothing when that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+@app.command()
+def data(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="Data sets, or normal recordings of a machine.")
+    ],
+    truth: Annotated[
+        Path | None, typer.Option(help="An official evaluator's folder, for labels of test clips.")
+    ] = None,
+    channel: Annotated[int | None, typer.Option(min=1, help="The one to take of recordings that have several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say what is in data sets, and what is odd about it, before anyone trains on it."""
+    from train.data import scan  # noqa: PLC0415
+    from train.survey import as_json as summary  # noqa: PLC0415
+    from train.survey import hear, show, survey  # noqa: PLC0415
+
+    clips = scan(folders, truth=truth, channel=channel)
+    with show_progress() as progress:
+        machines = survey(hear(clips, progress))
+    if as_json:
+        print(json.dumps(summary(machines), indent=1))
+    else:
+        show(machines)
 
 
 @app.command()
