@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edge_asd.capture.file import audio_format, read_audio
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from train.data import Clip
+
+Countable = TypeVar("Countable", int, str)
 
 LEAST_S = Windows().segment / Windows().sample_rate
 """seconds; what is shorter is repeated until it fills a segment"""
@@ -161,8 +164,8 @@ def _machine(name: str, heard: Sequence[Heard]) -> Machine:
         name,
         tuple(_part(section, split, parts[section, split]) for section, split in sorted(parts)),
         {section: _groups(some) for section, some in sorted(_by(_taught(heard), _section).items())},
-        dict(sorted(Counter(sound.rate for sound in sounds).items())),
-        dict(sorted(Counter(sound.channels for sound in sounds).items())),
+        _counts(sound.rate for sound in sounds),
+        _counts(sound.channels for sound in sounds),
         _range(sound.level for sound in sounds),
         _range(sound.peak for sound in sounds),
         tuple(oddity for look in LOOKS for oddity in look(heard)),
@@ -175,9 +178,9 @@ def _part(section: str, split: str, heard: Sequence[Heard]) -> Part:
         section,
         split,
         len(heard),
-        Counter(one.clip.domain for one in heard),
-        Counter(one.clip.label for one in heard),
-        Counter(one.clip.role for one in heard if one.clip.role),
+        _counts(one.clip.domain for one in heard),
+        _counts(one.clip.label for one in heard),
+        _counts(one.clip.role for one in heard if one.clip.role),
         len({one.clip.recording for one in heard}),
         _range(seconds),
         sum(seconds) / 60,
@@ -185,8 +188,11 @@ def _part(section: str, split: str, heard: Sequence[Heard]) -> Part:
 
 
 def _groups(heard: Iterable[Heard]) -> dict[str, int]:
-    counts = Counter(one.clip.attribute or one.clip.domain for one in heard)
-    return dict(sorted(counts.items()))
+    return _counts(one.clip.attribute or one.clip.domain for one in heard)
+
+
+def _counts(values: Iterable[Countable]) -> dict[Countable, int]:
+    return dict(sorted(Counter(values).items()))
 
 
 def _range(values: Iterable[float]) -> Range | None:
@@ -247,9 +253,7 @@ def _few_groups(heard: Sequence[Heard]) -> Iterator[Oddity]:
     for section, some in sorted(_by(_taught(heard), _section).items()):
         sizes = _groups(some)
         if not any(one.clip.attribute for one in some):
-            text = (
-                f"section {section}: no attributes: list them in attributes_{section}.csv or let pseudo-groups stand in"
-            )
+            text = f"section {section}: no attributes: list them in a manifest.csv, or let pseudo-groups stand in"
             yield Oddity("no_attributes", text)
         if len(sizes) == 1:
             text = f"section {section}: one attribute group: there is nothing to tell apart; train with other machines"
@@ -398,7 +402,7 @@ def show(machines: Sequence[Machine], console: Console | None = None) -> None:
 
 def _table(machine: Machine, *, plain: bool) -> Table:
     table = Table(
-        title=machine.name,
+        title=escape(machine.name),
         title_justify="left",
         box=None if plain else box.SIMPLE_HEAD,
         padding=(0, 2, 0, 0) if plain else (0, 1),
@@ -413,7 +417,7 @@ def _table(machine: Machine, *, plain: bool) -> Table:
 
 
 def _cells(part: Part) -> Iterator[str]:
-    yield part.section
+    yield escape(part.section)
     yield part.split + "".join(f", {count} {role}" for role, count in part.roles.items())
     yield str(part.clips)
     yield from (str(part.domains.get(domain, 0)) for domain in ("source", "target"))

@@ -104,5 +104,9 @@ def _listed(path: Path) -> Answers:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return [row for row in csv.reader(file) if row]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [row for row in csv.reader(file) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} is no table: {error}; fetch it again from the evaluator"
+        raise ConfigError(msg) from error

@@ -101,9 +101,13 @@ def test_domains_and_machines_are_divided_each_by_itself(clips: list[Clip]) -> N
         assert adjusted_rand_score([0, 1, 2, 0, 1, 2], found[number : number + 6]) == 1.0
 
 
-def test_test_clips_and_supplemental_ones_are_never_heard(clips: list[Clip]) -> None:
+def test_only_normal_training_clips_are_heard(clips: list[Clip]) -> None:
     gone = replace(clips[0], path=clips[0].path.with_name("gone.wav"))
-    unheard = [replace(gone, split="test", attribute="A"), replace(gone, split="supplemental", role="noise")]
+    unheard = [
+        replace(gone, split="test", attribute="A"),
+        replace(gone, split="supplemental", role="noise"),
+        replace(gone, label="anomaly", domain="target"),
+    ]
     found = groups([*clips, *unheard], 3, SPEC)  # type: ignore[list-item]
     assert found[:21] == groups(clips, 3, SPEC)
-    assert found[21:] == ["s/fan/00 A", "s/fan/00 source"]
+    assert found[21:] == ["s/fan/00 A", "s/fan/00 source", "s/fan/00 target"]

@@ -67,10 +67,31 @@ def data(tmp_path: Path) -> Path:
 def test_help_lists_the_commands_without_loading_torch() -> None:
     answer = train("--help", python=("-X", "importtime"))
     assert answer.returncode == 0
-    for command in ("fit", "render", "export", "evaluate"):
+    for command in ("data", "fit", "render", "export", "evaluate"):
         assert re.search(rf"\b{command}\b", answer.stdout)
     assert "typer" in imported(answer.stderr)
     assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
+
+
+def test_data_are_surveyed_in_plain_text_without_torch(data: Path) -> None:
+    (data / "fan/train/section_00_source_train_normal_0004_spd_1.wav").write_bytes(b"no sound")
+    answer = train("data", data, python=("-X", "importtime"))
+    assert answer.returncode == 0, answer.stderr
+    lines = [line.rstrip() for line in answer.stdout.splitlines()]
+    assert lines[0] == "set/fan"
+    assert lines[2].split() == ["00", "train", "5", "5", "0", "5", "0", "0", "5", "2.0", "0.1"]
+    assert "groups of 00: 2: 0 2, 1 3" in lines
+    assert any(line.startswith("! 1 unreadable: ") and "0004_spd_1.wav is no audio file" in line for line in lines)
+    assert lines[-1].startswith("1 machines, 5 clips, 0.1 minutes, ")
+    assert "\x1b" not in answer.stdout
+    assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
+
+
+def test_a_survey_is_given_as_json(data: Path) -> None:
+    answer = train("data", data, "--json")
+    (machine,) = json.loads(answer.stdout)["machines"]
+    assert (machine["name"], machine["rates"], machine["groups"]) == ("set/fan", {"16000": 4}, {"00": {"0": 2, "1": 2}})
+    assert {oddity["kind"] for oddity in machine["oddities"]} == {"too_few", "no_target", "one_section"}
 
 
 def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_path: Path, data: Path) -> None:
@@ -87,6 +108,8 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
     [
         (("fit", "grdh", "--data", "DATA", "--out", "RUN"), "no recipe 'grdh'; choose one of grhd, statistics"),
         (("fit", "grhd", "--data", "NOWHERE", "--out", "RUN"), "no such folder: "),
+        (("data", "NOWHERE"), "no such folder: "),
+        (("data", "DATA", "--truth", "NOWHERE"), "no ground truth in "),
         (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
         (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
         (("evaluate", BUILTIN, "--data", "DATA"), "no test clips in "),

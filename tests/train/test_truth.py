@@ -121,3 +121,11 @@ def test_a_list_of_2020_without_labels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "eval_data_list.csv").write_text("fan\nid_01_00000000.wav,id_01_00000000.wav\n")
     with pytest.raises(ConfigError, match=r"eval_data_list.csv line 2: expected id_05"):
         scan([folder], truth=tmp_path)
+
+
+def test_a_ground_truth_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = clips(tmp_path, "fan/test/section_00_0000.wav")
+    truth = evaluator(tmp_path, "x")
+    (truth / "ground_truth_data" / FILE).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"section_00_test.csv is no table: .*; fetch it again"):
+        scan([folder], truth=truth)
