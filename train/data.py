@@ -13,7 +13,7 @@ import pydantic
 
 from edge_asd.capture.file import audio_format, read_audio
 from edge_asd.errors import AudioError, ConfigError
-from train.name import EXAMPLE, joined, looks_like_dcase, read_name
+from train.name import EXAMPLE, NONE, joined, looks_like_dcase, read_name
 from train.truth import load_truth
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Clip:
     key: str
     """machine identity, ``set/machine/section``"""
     attribute: str
-    """operating condition, the values of all attributes joined; empty when unknown"""
+    """operating condition, names and values of all attributes joined; empty when unknown"""
     domain: Domain
     split: Split
     label: Label
@@ -301,7 +301,7 @@ def _set_of(folder: Path) -> str:
 
 
 def _attributes(folder: Path) -> dict[str, str]:
-    """Name without extension -> attribute values joined; rows name files with any folders before them, or none."""
+    """Name without extension -> its attributes joined; rows name files with any folders before them, or none."""
     found = {}
     for path in sorted(folder.glob("attributes_*.csv")):
         for row in _table(path):
@@ -309,13 +309,16 @@ def _attributes(folder: Path) -> dict[str, str]:
                 msg = f"{path}: expected the header file_name,d1p,d1v,d2p,d2v, got {','.join(row)}"
                 raise ConfigError(msg)
             name = row["file_name"].strip().rsplit("/", 1)[-1]
-            found[re.sub(r"\.(wav|flac)$", "", name, flags=re.IGNORECASE)] = joined(_values(row))
+            found[re.sub(r"\.(wav|flac)$", "", name, flags=re.IGNORECASE)] = joined(_pairs(row))
     return found
 
 
-def _values(row: dict[str, str]) -> Iterator[str]:
-    """The columns d1v, d2v, … of the header ``file_name,d1p,d1v,d2p,d2v,…``."""
-    return (value.strip() for column, value in row.items() if re.fullmatch(r"d\d+v", column.strip()))
+def _pairs(row: Mapping[str, str]) -> Iterator[str]:
+    """Names and values of the attributes that have one, of the columns ``file_name,d1p,d1v,d2p,d2v,…``."""
+    fields = {column.strip(): value.strip() for column, value in row.items()}
+    for column, value in fields.items():
+        if re.fullmatch(r"d\d+v", column) and value not in {"", NONE}:
+            yield from (fields.get(f"{column[:-1]}p", ""), value)
 
 
 def _said(path: Path, split: Split) -> dict[str, str]:

@@ -42,7 +42,7 @@ def read_name(stem: str) -> dict[str, str] | None:
     found = NAME.fullmatch("_".join(word for word in stem.split("_") if word))
     if found is None:
         return None
-    fields = {"section": found["section"], "attribute": from_pairs(found["attribute"] or "")}
+    fields = {"section": found["section"], "attribute": joined((found["attribute"] or "").split("_"))}
     if found["kind"].lower() == "id":
         fields["domain"] = "source"  # 2020 knew no other
     for word in f"{found['before'] or ''}{found['words']}".lower().split("_"):
@@ -56,13 +56,6 @@ def looks_like_dcase(stem: str) -> bool:
     return LIKE.match(stem) is not None
 
 
-def from_pairs(text: str) -> str:
-    """``car_A1_spd_28V`` -> ``A1_28V``; all of it when it is not made of pairs, as ``weight15_BckgF``."""
-    words = [word for word in text.split("_") if word]
-    pairs = len(words) % 2 == 0 and not any(key[-1].isdigit() for key in words[::2])
-    return joined(words[1::2] if pairs else words)
-
-
-def joined(values: Iterable[str]) -> str:
-    """One name for the values of all attributes; empty when there are none."""
-    return "_".join(value for value in values if value and value != NONE)
+def joined(words: Iterable[str]) -> str:
+    """One name for all attributes, names and values: ``v1pat_05`` is not ``v2pat_05``. Empty when there are none."""
+    return "_".join(word for word in words if word and word != NONE)

@@ -150,7 +150,7 @@ def test_attributes_come_from_the_table_wherever_it_says_the_file_is(tmp_path: P
     touch(tmp_path, f"fan/train/{NORMAL}")
     table = tmp_path / "fan/attributes_00.csv"
     table.write_text(f"file_name,d1p,d1v,d2p,d2v\n{prefix}{NORMAL},car,A1,spd,28V\n")
-    assert [clip.attribute for clip in scan([tmp_path])] == ["A1_28V"]
+    assert [clip.attribute for clip in scan([tmp_path])] == ["car_A1_spd_28V"]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_attributes_come_from_the_table_wherever_it_says_the_file_is(tmp_path: P
             "00",
             "source",
             "normal",
-            "A1_28V_1_-6dB",
+            "car_A1_spd_28V_mic_1_noise_-6dB",
         ),
-        ("section_02_target_test_anomaly_0049_vel_10", "02", "target", "anomaly", "10"),
+        ("section_02_target_test_anomaly_0049_vel_10", "02", "target", "anomaly", "vel_10"),
         ("section_00_source_test_normal_0001_noAttribute", "00", "source", "normal", ""),
         ("section_00_source_test_normal_0001_", "00", "source", "normal", ""),
         ("section_00_target_normal_0003_wt_1_2_bg_3", "00", "target", "normal", "wt_1_2_bg_3"),
@@ -251,17 +251,17 @@ YEARS = {
         "target_test/section_03_0001.wav": ("03", "", "target", "test", "unknown", ""),
     },
     "2022": {
-        "train/section_00_source_train_normal_0000_m-n_W.wav": ("00", "W", "source", "train", "normal", ""),
-        "train/section_02_target_train_normal_0009_n-lv_L3.wav": ("02", "L3", "target", "train", "normal", ""),
-        "test/section_01_target_test_anomaly_0049_f-n_D.wav": ("01", "D", "target", "test", "anomaly", ""),
+        "train/section_00_source_train_normal_0000_m-n_W.wav": ("00", "m-n_W", "source", "train", "normal", ""),
+        "train/section_02_target_train_normal_0009_n-lv_L3.wav": ("02", "n-lv_L3", "target", "train", "normal", ""),
+        "test/section_01_target_test_anomaly_0049_f-n_D.wav": ("01", "f-n_D", "target", "test", "anomaly", ""),
         "test/section_03_0000.wav": ("03", "", "source", "test", "unknown", ""),
     },
     "2023": {
         "train/section_00_source_train_normal_0000_car_A1_spd_28V_mic_1_noise_-6dB.wav": (
-            *("00", "A1_28V_1_-6dB", "source", "train", "normal", ""),
+            *("00", "car_A1_spd_28V_mic_1_noise_-6dB", "source", "train", "normal", ""),
         ),
         "test/section_00_target_test_normal_0049_car_B1_spd_31V_mic_1_noise_1.wav": (
-            *("00", "B1_31V_1_1", "target", "test", "normal", ""),
+            *("00", "car_B1_spd_31V_mic_1_noise_1", "target", "test", "normal", ""),
         ),
         "test/section_00_0199.wav": ("00", "", "source", "test", "unknown", ""),
     },
@@ -328,12 +328,22 @@ def test_the_copies_that_the_baseline_of_2021_makes_are_not_counted_twice(tmp_pa
     assert [clip.path.parent.name for clip in scan([tmp_path])] == ["test", "test"]
 
 
+def test_the_same_value_of_another_attribute_is_another_condition(tmp_path: Path) -> None:
+    """2022's valve, section 05."""
+    stem = "section_05_source_train_normal_000"
+    touch(
+        tmp_path, f"valve/train/{stem}0_v1pat_05.wav", f"valve/train/{stem}1_v2pat_05.wav", f"valve/train/{stem}2.wav"
+    )
+    (tmp_path / "valve/attributes_05.csv").write_text(f"file_name,d1p,d1v,d2p,d2v\n{stem}2.wav,v1pat,,v2pat,05\n")
+    assert [clip.attribute for clip in scan([tmp_path])] == ["v1pat_05", "v2pat_05", "v2pat_05"]
+
+
 def test_the_table_is_believed_before_the_name_and_names_files_as_2025_does(tmp_path: Path) -> None:
     names = ["section_00_source_train_normal_0000_car_A1.wav", "section_00_source_train_normal_0001_car_A1.wav"]
     touch(tmp_path, *(f"fan/train/{name}" for name in names))
     stem = names[0].removesuffix(".wav")
     (tmp_path / "fan/attributes_00.csv").write_text(f"file_name,d1p,d1v\n{stem},car,noAttribute\n")
-    assert [clip.attribute for clip in scan([tmp_path])] == ["", "A1"]
+    assert [clip.attribute for clip in scan([tmp_path])] == ["", "car_A1"]
 
 
 # Recordings alone -----------------------------------------------------------------------------------------------------
@@ -501,4 +511,4 @@ def test_without_its_manifest_a_set_is_read_from_its_names(recordings: Path, tmp
     for clip in scan([tmp_path]):
         row = rows[str(clip.path.relative_to(tmp_path / "dev/valve"))]
         assert (clip.domain, clip.split, clip.label) == (row["domain"], row["split"], row["label"])
-        assert f"pat_{clip.attribute}" == row["attribute"]
+        assert clip.attribute == row["attribute"]

@@ -80,7 +80,7 @@ def test_data_are_surveyed_in_plain_text_without_torch(data: Path) -> None:
     lines = [line.rstrip() for line in answer.stdout.splitlines()]
     assert lines[0] == "set/fan"
     assert lines[2].split() == ["00", "train", "5", "5", "0", "5", "0", "0", "5", "2.0", "0.1"]
-    assert "groups of 00: 2: 0 2, 1 3" in lines
+    assert "groups of 00: 2: spd_0 2, spd_1 3" in lines
     assert any(line.startswith("! 1 unreadable: ") and "0004_spd_1.wav is no audio file" in line for line in lines)
     assert lines[-1].startswith("1 machines, 5 clips, 0.1 minutes, ")
     assert "\x1b" not in answer.stdout
@@ -90,7 +90,11 @@ def test_data_are_surveyed_in_plain_text_without_torch(data: Path) -> None:
 def test_a_survey_is_given_as_json(data: Path) -> None:
     answer = train("data", data, "--json")
     (machine,) = json.loads(answer.stdout)["machines"]
-    assert (machine["name"], machine["rates"], machine["groups"]) == ("set/fan", {"16000": 4}, {"00": {"0": 2, "1": 2}})
+    assert (machine["name"], machine["rates"], machine["groups"]) == (
+        "set/fan",
+        {"16000": 4},
+        {"00": {"spd_0": 2, "spd_1": 2}},
+    )
     assert {oddity["kind"] for oddity in machine["oddities"]} == {"too_few", "no_target", "one_section"}
 
 
