@@ -1,7 +1,8 @@
-"""``python -m train COMMAND``: render, fit, export, evaluate."""
+"""``python -m train COMMAND``: data, render, fit, export, evaluate."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,12 +26,39 @@ Data = Annotated[list[Path], typer.Option("--data", help="Data set folder; may b
 Machines = Annotated[
     list[str] | None, typer.Option("--machine", help="Only these, set/machine/section, * for any; repeatable.")
 ]
+Channel = Annotated[int | None, typer.Option(min=1, help="The one to take of recordings that have several.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out recordings that cannot be read.")]
 
 
 def show_progress() -> Progress:
     """A bar on standard error; nothing when that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+@app.command()
+def data(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="Data sets, or normal recordings of a machine.")
+    ],
+    truth: Annotated[
+        Path | None, typer.Option(help="An official evaluator's folder, for labels of test clips.")
+    ] = None,
+    channel: Channel = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say what is in data sets, and what is odd about it, before anyone trains on it."""
+    from train.data import scan  # noqa: PLC0415
+    from train.survey import as_json as summary  # noqa: PLC0415
+    from train.survey import hear, show, survey  # noqa: PLC0415
+
+    clips = scan(folders, truth=truth, channel=channel)
+    with show_progress() as progress:
+        machines = survey(hear(clips, progress))
+    if as_json:
+        print(json.dumps(summary(machines), indent=1))
+    else:
+        show(machines)
 
 
 @app.command()
@@ -44,30 +72,32 @@ def fit(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Instead of the recipe's, as in settings.alpha=0.3; repeatable.")
     ] = None,
+    channel: Channel = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Learn from the normal clips of data sets, one model over all their machines or over those named."""
-    from train.data import chosen, normals  # noqa: PLC0415
     from train.recipe import changed, load_recipe  # noqa: PLC0415
-    from train.run import create  # noqa: PLC0415
+    from train.run import Run, create  # noqa: PLC0415
 
     changes = changed([*(change or ()), f"seed={seed}", *([f"training.epochs={epochs}"] if epochs else ())])
-    clips = chosen(normals(data), machine or ())
-    run = create(out, load_recipe(recipe, **changes), data, clips, machine or ())
-    if run.recipe.training:
-        from train.fit import fit as train  # noqa: PLC0415
+    run = Run(out, load_recipe(recipe, **changes), tuple(data), tuple(machine or ()), channel, skip_broken)
+    try:
+        with show_progress() as progress:
+            clips = run.clips(progress)
+            run = create(run, clips)
+            if run.recipe.training:
+                from train.fit import fit as train  # noqa: PLC0415
 
-        try:
-            with show_progress() as progress:
                 train(run, clips, progress)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
-            raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"{out}: {run.recipe.name} on {len(clips)} clips of {len({c.key for c in clips})} machines; next:")
     print(f"  python -m train export {out} --out {out.name}.asd")
 
 
 @app.command()
-def render(  # noqa: PLR0913, PLR0917 - a command line is its arguments
+def render(
     out: Annotated[Path, typer.Option(help="Folder to write to; must be empty or new.")],
     machine: Annotated[list[str] | None, typer.Option(help="fan or valve; both by default.")] = None,
     sections: Annotated[int, typer.Option(min=1, help="Identities of each machine.")] = 1,

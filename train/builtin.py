@@ -10,7 +10,7 @@ from train.export import Report, Wish, export
 from train.fit import fit
 from train.recipe import load_recipe
 from train.render import Plan, write_dataset
-from train.run import create
+from train.run import Run, create
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def build(work: Path, out: Path, progress: Progress) -> Report:
     except ConfigError:
         write_dataset(data, PLAN, workers=2, console=progress.console)
         clips = normals([data])
-    run = create(run_folder, load_recipe("grhd", training={"epochs": EPOCHS}), [data], clips)
+    run = create(Run(run_folder, load_recipe("grhd", training={"epochs": EPOCHS}), (data,)), clips)
     fit(run, clips, progress)
     heads = tuple(f"rendered/{machine}/00" for machine in MACHINES)
     return export(run_folder, out, Wish("1", "Apache-2.0, learned from rendered sound", heads, fp32=False), progress)

@@ -6,18 +6,20 @@ import hashlib
 import json
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_asd.errors import ConfigError
-from train.data import chosen, normals
+from train.data import checked, chosen, normals
 from train.file import PART, write_whole
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.progress import Progress
 
     from train.data import Clip
 
@@ -35,15 +37,25 @@ class Run:
     """folders it was fitted on"""
     machines: tuple[str, ...] = ()
     """patterns of the machines in them that it was fitted on, as in ``dev/ToyCar/*``; all when empty"""
+    channel: int | None = None
+    """the one taken of recordings that have several, counted from 1"""
+    skip_broken: bool = False
+    """leave out recordings that cannot be read"""
 
     @property
     def checkpoint(self) -> Path:
         """State of the network and its optimiser after the last whole epoch."""
         return self.folder / CHECKPOINT
 
-    def clips(self) -> list[Clip]:
-        """What it learns from."""
-        return chosen(normals(self.data), self.machines)
+    def clips(self, progress: Progress | None = None) -> list[Clip]:
+        """What it learns from, each read once.
+
+        Raises:
+            AudioError: a recording cannot be read, and is not to be left out.
+            ConfigError: there are none, or a pattern matches no machine.
+        """
+        clips = chosen(normals(self.data, channel=self.channel), self.machines)
+        return checked(clips, skip_broken=self.skip_broken, progress=progress)
 
     def log(self, **line: float | str) -> None:
         """One more line in the run's log."""
@@ -56,19 +68,16 @@ class Run:
             write_whole(path, b"".join(path.read_bytes().splitlines(keepends=True)[:epochs]))
 
 
-def create(
-    folder: Path, recipe: Recipe, data: Sequence[Path], clips: Sequence[Clip], machines: Sequence[str] = ()
-) -> Run:
+def create(run: Run, clips: Sequence[Clip]) -> Run:
     """Begin a run, or go on with the same one.
 
     Raises:
         ConfigError: the folder holds another run, or something else.
     """
-    run = Run(folder, recipe, tuple(path.resolve() for path in data), tuple(machines))
-    config = _config(run)
+    folder, run = run.folder, replace(run, data=tuple(path.resolve() for path in run.data))
     digest = data_digest(clips)
     if _begun(folder):
-        _check_same(folder, config, digest)
+        _check_same(run, digest)
         return run
     folder.mkdir(parents=True, exist_ok=True)
     provenance = {
@@ -81,7 +90,7 @@ def create(
         "versions": {name: version(name) for name in ("edge-asd", "numpy", "onnxruntime", "torch")},
     }
     write_json(folder / PROVENANCE, provenance)
-    write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, _config(run))
     return run
 
 
@@ -94,14 +103,14 @@ def load_run(folder: Path) -> Run:
     try:
         config = json.loads((folder / CONFIG).read_text())
         recipe, data = Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"])
-        machines = tuple(map(str, config["machines"]))
+        machines, channel, skip = tuple(config["machines"]), config["channel"], bool(config["skip_broken"])
     except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = " ".join(str(error).split())
         msg = (
             f"{folder} is no run folder ({reason}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
         )
         raise ConfigError(msg) from error
-    return Run(folder, recipe, data, machines)
+    return Run(folder, recipe, data, machines, channel, skip)
 
 
 def provenance(folder: Path) -> dict[str, Any]:
@@ -123,7 +132,7 @@ def data_digest(clips: Sequence[Clip]) -> str:
     digest = hashlib.sha256()
     for clip in clips:
         content = hashlib.sha256(clip.path.read_bytes()).hexdigest()
-        said = (clip.key, clip.attribute, clip.domain, clip.recording, clip.path.name)
+        said = (clip.key, clip.attribute, clip.domain, clip.recording, clip.path.name, clip.channel)
         digest.update(f"{said} {content}\n".encode())
     return digest.hexdigest()
 
@@ -149,8 +158,13 @@ def _git(*arguments: str) -> str:
 
 def _config(run: Run) -> dict[str, Any]:
     """What makes it the same run."""
-    data, machines = [str(path) for path in run.data], list(run.machines)
-    return {"recipe": run.recipe.model_dump(mode="json"), "data": data, "machines": machines}
+    return {
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": [str(path) for path in run.data],
+        "machines": list(run.machines),
+        "channel": run.channel,
+        "skip_broken": run.skip_broken,
+    }
 
 
 def _begun(folder: Path) -> bool:
@@ -161,8 +175,8 @@ def _begun(folder: Path) -> bool:
     return folder.exists() and any(not (e.name == PROVENANCE or e.name.endswith(PART)) for e in folder.iterdir())
 
 
-def _check_same(folder: Path, config: dict[str, Any], digest: str) -> None:
-    run = load_run(folder)
-    if _config(run) != config or provenance(folder).get("data_digest") != digest:
+def _check_same(run: Run, digest: str) -> None:
+    folder = run.folder
+    if _config(load_run(folder)) != _config(run) or provenance(folder).get("data_digest") != digest:
         msg = f"{folder} holds a run with other settings or data; give another --out, or the same settings to go on"
         raise ConfigError(msg)

@@ -49,6 +49,28 @@ def read_audio(path: Path, rate: int, *, channel: int | None = None) -> NDArray[
     return np.asarray(soxr.resample(samples, recording.file.samplerate, rate), np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What the header of a recording promises."""
+
+    rate: int
+    """hertz"""
+    channels: int
+    frames: int
+
+
+def audio_format(path: Path) -> Format:
+    """The header alone, of however many channels.
+
+    Raises:
+        AudioError: it is missing, truncated, no audio, or empty.
+    """
+    with _opened(path) as file:
+        _check_length(path, file.frames)
+        _check_rate(path, file.samplerate)
+        return Format(file.samplerate, file.channels, file.frames)
+
+
 class FileSource(PacedSource):
     """A recording in the place of a microphone, read piece by piece."""
 

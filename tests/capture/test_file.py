@@ -13,7 +13,7 @@ import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_asd.capture.file import FileSource, read_audio
+from edge_asd.capture.file import FileSource, Format, audio_format, read_audio
 from edge_asd.errors import AudioError, SourceError
 
 if TYPE_CHECKING:
@@ -96,6 +96,18 @@ def test_a_stereo_recording_wants_a_channel_picked(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_audio(path, RATE, channel=2), right, atol=STEP)
     with pytest.raises(AudioError, match="has no channel 3, only 1 to 2"):
         read_audio(path, RATE, channel=3)
+
+
+def test_a_header_is_read_of_however_many_channels(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.flac", np.zeros((300, 3), np.float32), rate=8_000)
+    assert audio_format(path) == Format(rate=8_000, channels=3, frames=300)
+
+
+def test_a_header_is_refused_where_the_recording_is(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="is truncated"):
+        audio_format(truncated(tmp_path / "a.wav"))
+    with pytest.raises(AudioError, match="is no file"):
+        audio_format(tmp_path / "b.wav")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -19,7 +19,7 @@ from train.data import normals
 from train.export import Wish, decision_threshold, export
 from train.fit import fit
 from train.recipe import load_recipe
-from train.run import create
+from train.run import Run, create
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def data_set(folder: Path, clips: int = 8) -> Path:
 def fitted(folder: Path, recipe: str, **changes: object) -> Path:
     data = data_set(folder / "made")
     clips = normals([data])
-    run = create(folder / "run", load_recipe(recipe, **changes), [data], clips)
+    run = create(Run(folder / "run", load_recipe(recipe, **changes), (data,)), clips)
     with Progress(disable=True) as progress:
         fit(run, clips, progress)
     return run.folder
@@ -89,7 +89,7 @@ def test_only_the_heads_wished_for_are_exported(tmp_path: Path) -> None:
 
 def test_too_few_clips_are_refused_with_their_numbers(tmp_path: Path) -> None:
     data = data_set(tmp_path / "made", clips=3)
-    create(tmp_path / "run", load_recipe("statistics"), [data], normals([data]))
+    create(Run(tmp_path / "run", load_recipe("statistics"), (data,)), normals([data]))
 
     with pytest.raises(AudioError, match="made/hisser/00 3"):
         exported(tmp_path / "run", tmp_path / "a.asd")

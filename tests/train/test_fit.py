@@ -98,7 +98,7 @@ class Stopper(Progress):
 
 def begun(folder: Path, data: Path, training: Training = SMALL) -> tuple[Run, list[Clip]]:
     clips = normals([data])
-    return create(folder, Recipe(method="grhd", training=training), [data], clips), clips
+    return create(Run(folder, Recipe(method="grhd", training=training), (data,)), clips), clips
 
 
 def fitted(folder: Path, data: Path, training: Training = SMALL) -> Run:
@@ -231,7 +231,7 @@ def test_held_out_clips_are_judged_the_same_in_any_batches(held: set[int], size:
 
 def test_a_recipe_without_training_trains_nothing(tmp_path: Path, data: Path) -> None:
     clips = normals([data])
-    run = create(tmp_path / "run", Recipe(method="statistics"), [data], clips)
+    run = create(Run(tmp_path / "run", Recipe(method="statistics"), (data,)), clips)
     fit(run, clips, Progress(disable=True))
     assert not run.checkpoint.exists()
     with pytest.raises(ConfigError, match="holds no trained network"):

@@ -23,7 +23,7 @@ from train.data import normals
 from train.fit import fit as resume
 from train.fit import load_network
 from train.recipe import Training, load_recipe
-from train.run import create, load_run
+from train.run import Run, create, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,10 +67,35 @@ def data(tmp_path: Path) -> Path:
 def test_help_lists_the_commands_without_loading_torch() -> None:
     answer = train("--help", python=("-X", "importtime"))
     assert answer.returncode == 0
-    for command in ("fit", "render", "export", "evaluate"):
+    for command in ("data", "fit", "render", "export", "evaluate"):
         assert re.search(rf"\b{command}\b", answer.stdout)
     assert "typer" in imported(answer.stderr)
     assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
+
+
+def test_data_are_surveyed_in_plain_text_without_torch(data: Path) -> None:
+    (data / "fan/train/section_00_source_train_normal_0004_spd_1.wav").write_bytes(b"no sound")
+    answer = train("data", data, python=("-X", "importtime"))
+    assert answer.returncode == 0, answer.stderr
+    lines = [line.rstrip() for line in answer.stdout.splitlines()]
+    assert lines[0] == "set/fan"
+    assert lines[2].split() == ["00", "train", "5", "5", "0", "5", "0", "0", "5", "2.0", "0.1"]
+    assert "groups of 00: 2: spd_0 2, spd_1 3" in lines
+    assert any(line.startswith("! 1 unreadable: ") and "0004_spd_1.wav is no audio file" in line for line in lines)
+    assert lines[-1].startswith("1 machines, 5 clips, 0.1 minutes, ")
+    assert "\x1b" not in answer.stdout
+    assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
+
+
+def test_a_survey_is_given_as_json(data: Path) -> None:
+    answer = train("data", data, "--json")
+    (machine,) = json.loads(answer.stdout)["machines"]
+    assert (machine["name"], machine["rates"], machine["groups"]) == (
+        "set/fan",
+        {"16000": 4},
+        {"00": {"spd_0": 2, "spd_1": 2}},
+    )
+    assert {oddity["kind"] for oddity in machine["oddities"]} == {"too_few", "no_target", "one_section"}
 
 
 def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_path: Path, data: Path) -> None:
@@ -87,6 +112,8 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
     [
         (("fit", "grdh", "--data", "DATA", "--out", "RUN"), "no recipe 'grdh'; choose one of "),
         (("fit", "grhd", "--data", "NOWHERE", "--out", "RUN"), "no such folder: "),
+        (("data", "NOWHERE"), "no such folder: "),
+        (("data", "DATA", "--truth", "NOWHERE"), "no ground truth in "),
         (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
         (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
         (("evaluate", BUILTIN, "--data", "DATA"), "no test clips in "),
@@ -124,7 +151,7 @@ def test_an_error_is_one_line(tmp_path: Path, data: Path, arguments: tuple[str, 
 def test_an_unfinished_run_is_not_exported(tmp_path: Path, data: Path) -> None:
     source = next(data.rglob("*_0000_spd_0.wav"))
     shutil.copy(source, source.with_name(source.name.replace("0000", "0004")))  # five clips make a head
-    create(tmp_path / "run", load_recipe("grhd"), [data], normals([data]))
+    create(Run(tmp_path / "run", load_recipe("grhd"), (data,)), normals([data]))
     answer = train("export", tmp_path / "run", "--out", tmp_path / "a.asd")
 
     said = "run holds no trained network; go on with the same command and --out\n"

@@ -13,7 +13,7 @@ import pytest
 from edge_asd.errors import ConfigError
 from train.data import Clip
 from train.recipe import Recipe, Training
-from train.run import ROOT, commit, create, data_digest, load_run, provenance, write_json
+from train.run import ROOT, Run, commit, create, data_digest, load_run, provenance, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,14 +32,14 @@ def stored(folder: Path, *names: str) -> list[Clip]:
 
 
 def test_a_run_folder_opens_as_the_run_that_was_created(tmp_path: Path) -> None:
-    run = create(tmp_path / "run", GRHD, [tmp_path / "x" / ".." / "data"], stored(tmp_path / "data", "a", "b"))
+    run = create(Run(tmp_path / "run", GRHD, (tmp_path / "x" / ".." / "data",)), stored(tmp_path / "data", "a", "b"))
     assert load_run(tmp_path / "run") == run
     assert run.data == (tmp_path / "data",)
 
 
 def test_a_run_knows_where_it_came_from(tmp_path: Path) -> None:
     clips = stored(tmp_path / "data", "a", "b")
-    create(tmp_path / "run", GRHD, [tmp_path / "data"], clips)
+    create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips)
     origin = provenance(tmp_path / "run")
     assert (origin["clips"], origin["data_digest"]) == (2, data_digest(clips))
     assert origin["lock"] == hashlib.sha256((ROOT / "uv.lock").read_bytes()).hexdigest()
@@ -50,16 +50,16 @@ def test_a_run_knows_where_it_came_from(tmp_path: Path) -> None:
 
 def test_the_same_command_goes_on_with_the_run(tmp_path: Path) -> None:
     clips = stored(tmp_path / "data", "a")
-    first = create(tmp_path / "run", GRHD, [tmp_path / "data"], clips)
+    first = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips)
     before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
-    assert create(tmp_path / "run", GRHD, [tmp_path / "data"], clips) == first
+    assert create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips) == first
     assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("other", ["recipe", "seed", "folder", "content", "clips"])
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, other: str) -> None:
     clips, recipe, data = stored(tmp_path / "data", "a", "b"), GRHD, tmp_path / "data"
-    create(tmp_path / "run", recipe, [data], clips)
+    create(Run(tmp_path / "run", recipe, (data,)), clips)
     match other:
         case "recipe":
             recipe = GRHD.model_copy(update={"training": Training(epochs=3)})
@@ -72,13 +72,13 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path, other: str) -> None:
         case "clips":
             clips = clips[:1]
     with pytest.raises(ConfigError, match="run with other settings or data; give another --out"):
-        create(tmp_path / "run", recipe, [data], clips)
+        create(Run(tmp_path / "run", recipe, (data,)), clips)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("chapter 1")
     with pytest.raises(ConfigError, match="is no run folder"):
-        create(tmp_path, GRHD, [tmp_path], [])
+        create(Run(tmp_path, GRHD, (tmp_path,)), [])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -110,7 +110,7 @@ def test_data_that_moved_are_the_same_data(tmp_path: Path) -> None:
 
 
 def test_a_log_grows_by_one_line_of_json_at_a_time(tmp_path: Path) -> None:
-    run = create(tmp_path / "run", GRHD, [tmp_path / "data"], stored(tmp_path / "data", "a"))
+    run = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), stored(tmp_path / "data", "a"))
     run.log(epoch=0, loss=1.5)
     run.log(epoch=1, loss=1.25)
     lines = (run.folder / "log.jsonl").read_text().splitlines()
@@ -118,7 +118,7 @@ def test_a_log_grows_by_one_line_of_json_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_log_forgets_epochs_that_were_not_saved(tmp_path: Path) -> None:
-    run = create(tmp_path / "run", GRHD, [tmp_path / "data"], stored(tmp_path / "data", "a"))
+    run = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), stored(tmp_path / "data", "a"))
     run.forget(0)  # nothing logged yet
     for epoch in range(3):
         run.log(epoch=epoch)
@@ -129,31 +129,31 @@ def test_a_log_forgets_epochs_that_were_not_saved(tmp_path: Path) -> None:
 
 def test_a_run_cut_off_before_its_config_is_begun_anew(tmp_path: Path) -> None:
     clips = stored(tmp_path / "data", "a")
-    before = create(tmp_path / "run", GRHD, [tmp_path / "data"], clips)
+    before = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips)
     (tmp_path / "run" / "config.json").rename(tmp_path / "run" / ".config.json.part")
-    assert create(tmp_path / "run", GRHD, [tmp_path / "data"], clips) == before
+    assert create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips) == before
     assert {"config.json", "provenance.json"} <= {path.name for path in before.folder.iterdir()}
 
 
 @pytest.mark.parametrize("content", [None, "{"], ids=["missing", "cut off"])
 def test_a_run_that_lost_its_provenance_is_refused(tmp_path: Path, content: str | None) -> None:
     clips = stored(tmp_path / "data", "a")
-    file = create(tmp_path / "run", GRHD, [tmp_path / "data"], clips).folder / "provenance.json"
+    file = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips).folder / "provenance.json"
     file.unlink()
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigError, match=r"provenance\.json cannot be read .*; give another --out"):
-        create(tmp_path / "run", GRHD, [tmp_path / "data"], clips)
+        create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), clips)
 
 
 def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(ConfigError, match=r"--out .*run is a file; name a folder that is new or empty"):
-        create(tmp_path / "run", GRHD, [tmp_path], [])
+        create(Run(tmp_path / "run", GRHD, (tmp_path,)), [])
 
 
 def test_settings_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
-    run = create(tmp_path / "run", GRHD, [tmp_path / "data"], stored(tmp_path / "data", "a"))
+    run = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",)), stored(tmp_path / "data", "a"))
     for change in ({"recipe": {"name": "oevae", "colour": "red"}}, {"recipe": 3}, {"data": None}):
         config = json.loads((run.folder / "config.json").read_text())
         write_json(tmp_path / "other" / "config.json", config | change)
