@@ -282,7 +282,7 @@ def test_everything_that_is_missing_is_told_at_once_with_what_to_do(tmp_path: Pa
         "bundle of d": f"no head was named; choose one of {FAN}, ",
         "source mic": f"no microphone is called '{STRANGER}', there are: ",
         "source gone": f"{tmp_path}/gone.wav is no file",
-        "source pump": "cannot render a machine called 'pump', choose one of fan, valve",
+        "source moon": "cannot render a machine called 'moon', choose one of fan, valve",
         "metrics": f"cannot listen on 127.0.0.1:{taken}: address already in use; set metrics.listen to another port",
         "broker": f"mqtt.port {away}: 127.0.0.1:{away} cannot be reached: connection refused; is it running, are",
     }
@@ -480,7 +480,7 @@ def test_the_demo_piped_is_a_line_a_clip_and_the_alarm(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--machine", "pump"], "cannot render a machine called 'pump', choose one of fan, valve"),
+        (["--machine", "moon"], "cannot render a machine called 'moon', choose one of fan, valve"),
         (["--machine", "fan", "--fault", "leak"], "a fan has no fault called 'leak', choose one of imbalance, "),
         (["--mqtt", "broker"], "--mqtt wants HOST:PORT, such as localhost:1883, got 'broker'"),
         (["--mqtt", "broker:99999"], "--mqtt wants HOST:PORT, such as localhost:1883, got 'broker:99999'"),
@@ -489,6 +489,11 @@ def test_the_demo_piped_is_a_line_a_clip_and_the_alarm(capsys: pytest.CaptureFix
 )
 def test_a_demo_of_what_cannot_be_is_refused_with_what_can(arguments: list[str], told: str) -> None:
     assert told in refusal(78, "demo", *arguments)
+
+
+def test_a_demo_of_a_machine_that_the_package_has_not_learnt_is_refused() -> None:
+    told = "no head 'rendered/pump/00'; choose one of rendered/fan/00, rendered/valve/00"
+    assert told in refusal(1, "demo", "--machine", "pump")
 
 
 def test_a_demo_that_is_interrupted_says_nothing_of_alarms_and_that_its_broker_is_away() -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.render.performance import MACHINES
 
 # torch and ONNX Runtime are imported inside the commands that need them: the rest answers at once, so do processes
 
@@ -99,7 +100,7 @@ def fit(
 @app.command()
 def render(
     out: Annotated[Path, typer.Option(help="Folder to write to; must be empty or new.")],
-    machine: Annotated[list[str] | None, typer.Option(help="fan or valve; both by default.")] = None,
+    machine: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MACHINES)}; all by default.")] = None,
     sections: Annotated[int, typer.Option(min=1, help="Identities of each machine.")] = 1,
     source: Annotated[int, typer.Option(min=1, help="Normal training clips in the source domain.")] = 990,
     target: Annotated[int, typer.Option(min=0, help="The same in the target domain.")] = 10,
@@ -108,7 +109,6 @@ def render(
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Render machines by physics and write them as a DCASE data set."""
-    from edge_asd.render.performance import MACHINES  # noqa: PLC0415
     from train.render import Plan, write_dataset  # noqa: PLC0415
 
     machines = tuple(machine or MACHINES)

@@ -20,8 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edge_asd.errors import ConfigError
 from edge_asd.render.fan import Fan
+from edge_asd.render.gearbox import Gearbox
 from edge_asd.render.machine import Condition
 from edge_asd.render.performance import MACHINES, machine, render_clip
+from edge_asd.render.pump import Pump
 from edge_asd.render.room import Background, Microphone, Room
 from edge_asd.render.valve import Valve
 from train.file import write_whole
@@ -117,6 +119,8 @@ class Domain:
     """switching patterns of a valve"""
     rooms: dict[str, Room]
     """by the name of what is heard in the background"""
+    microphones: dict[str, Microphone]
+    """by the number of their place; for the machines in :data:`PLACED`, the others keep that of the room"""
 
 
 _NEAR, _FAR = Microphone(), Microphone(distance=1.4, gain=2.0, low_cut=90.0, high_cut=5500.0)
@@ -128,15 +132,20 @@ DOMAINS = {
         loads=(0.4, 0.5, 0.6),
         patterns=(0, 1, 2),
         rooms={"A": Room(_NEAR, _QUIET), "B": Room(_NEAR, replace(_QUIET, level=-51.0, slope=-5.0))},
+        microphones={"1": _NEAR, "2": replace(_NEAR, distance=1.15)},
     ),
     "target": Domain(
         speeds=(0.85, 1.15),
         loads=(0.3, 0.7),
         patterns=(3, 4),
         rooms={"C": Room(_FAR, _BUSY), "D": Room(_NEAR, replace(_BUSY, slope=-5.5))},
+        microphones={"3": replace(_NEAR, distance=0.85), "4": _FAR},
     ),
 }
 """domain -> its conditions: another speed, load, background and microphone, as in MIMII DG"""
+
+PLACED = frozenset({"pump", "gearbox"})
+"""machines whose microphone hangs in a place of its own, whatever the background"""
 
 
 def takes(plan: Plan) -> Iterator[Take]:
@@ -161,6 +170,9 @@ def scene(plan: Plan, take: Take) -> Scene:
     attributes, built = _SETUPS[take.kind](take.section, condition, pattern)
     attributes["noise"] = noise
     room = replace(domain.rooms[noise], number=take.section)
+    if take.kind in PLACED:
+        attributes["mic"] = str(rng.choice(list(domain.microphones)))
+        room = replace(room, microphone=domain.microphones[attributes["mic"]])
     return Scene(_name(take, attributes), attributes, built, room, condition, (*seed, 1))
 
 
@@ -213,7 +225,24 @@ def _valve(section: int, condition: Condition, pattern: int) -> tuple[dict[str, 
     return attributes, Valve.identity(section, pattern)
 
 
-_SETUPS: dict[str, Callable[[int, Condition, int], tuple[dict[str, str], Machine]]] = {"fan": _fan, "valve": _valve}
+def _pump(section: int, condition: Condition, _pattern: int) -> tuple[dict[str, str], Machine]:
+    pump = Pump.identity(section)
+    return {"rpm": str(round(60 * pump.shaft * condition.speed)), "flow": str(round(100 * condition.load))}, pump
+
+
+def _gearbox(section: int, condition: Condition, _pattern: int) -> tuple[dict[str, str], Machine]:
+    """The voltage of the motor that drives it, and the grams that it lifts, as in MIMII DG."""
+    volt, weight = round(24 * condition.speed), round(500 * condition.load)
+    return {"volt": f"{volt}V", "wt": str(weight)}, Gearbox.identity(section)
+
+
+_SETUPS: dict[str, Callable[[int, Condition, int], tuple[dict[str, str], Machine]]] = {
+    "fan": _fan,
+    "valve": _valve,
+    "pump": _pump,
+    "gearbox": _gearbox,
+}
+"""kind of machine -> attributes and individual, by section, condition and switching pattern"""
 
 
 def _name(take: Take, attributes: dict[str, str]) -> str:

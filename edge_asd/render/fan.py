@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from edge_asd.render.sound import FRAME, Convolution, Drift, Noise, amplitude, harmonics, resonance, spectrum_shape
+from edge_asd.render.sound import (
+    FRAME,
+    Convolution,
+    Drift,
+    Noise,
+    amplitude,
+    harmonics,
+    resonance,
+    spectrum_shape,
+    weights,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,8 +94,8 @@ class FanVoice:
         self._rumble = Noise(rumble, spectrum_shape(rate, _RUMBLE))
         self._hiss = Noise(hiss, spectrum_shape(rate, _HISS))
         self._housing = Convolution(resonance(rate, fan.ringing, fan.ringing_decay))
-        self._blade_tones = _weights(start, fan.blade_levels)
-        self._shaft_tones = _weights(start, fan.shaft_levels)
+        self._blade_tones = weights(start, fan.blade_levels)
+        self._shaft_tones = weights(start, fan.shaft_levels)
 
     def frame(self, condition: Condition) -> NDArray[np.float64]:
         """Its next (FRAME,) samples."""
@@ -135,9 +145,3 @@ class FanVoice:
 
 _RUMBLE = ((20, -8), (90, 0), (400, -3), (1000, -10), (4000, -26), (8000, -38))
 _HISS = ((100, -40), (900, -8), (2500, 0), (5000, -5), (8000, -14))
-
-
-def _weights(rng: np.random.Generator, levels: tuple[float, ...]) -> NDArray[np.complex128]:
-    """Complex amplitudes (orders,) at these levels, give or take half a decibel, phases at random."""
-    sizes = np.sqrt(2) * 10.0 ** ((np.asarray(levels) + rng.normal(0, 0.5, len(levels))) / 20.0)
-    return np.asarray(sizes * np.exp(2j * np.pi * rng.uniform(size=len(levels))))

@@ -23,7 +23,7 @@ class Condition:
     speed: float = 1.0
     """relative to the machine's nominal speed (shaft or switching rate), 0.5 to 1.5"""
     load: float = 0.5
-    """share of the rated load (back pressure of a fan, supply pressure of a valve), 0 to 1"""
+    """share of the rated load (back pressure of a fan, supply of a valve, flow of a pump, torque of a gear), 0 to 1"""
     fault: str | None = None
     """one of the machine's ``faults``; None when it is healthy"""
     severity: float = 0.0

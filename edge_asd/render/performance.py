@@ -8,6 +8,8 @@ import numpy as np
 
 from edge_asd.errors import ConfigError
 from edge_asd.render.fan import Fan
+from edge_asd.render.gearbox import Gearbox
+from edge_asd.render.pump import Pump
 from edge_asd.render.room import Acoustics
 from edge_asd.render.sound import FRAME
 from edge_asd.render.valve import Valve
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
     from edge_asd.render.machine import Condition, Machine
     from edge_asd.render.room import Room
 
-MACHINES: dict[str, Callable[[int], Machine]] = {"fan": Fan.identity, "valve": Valve.identity}
+MACHINES: dict[str, Callable[[int], Machine]] = {
+    "fan": Fan.identity,
+    "valve": Valve.identity,
+    "pump": Pump.identity,
+    "gearbox": Gearbox.identity,
+}
 """kind of machine -> the individual of that kind with a given number"""
 
 _WARM_UP = 3

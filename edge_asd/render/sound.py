@@ -53,6 +53,12 @@ def harmonics(phasor: NDArray[np.complex128], weights: NDArray[np.complex128]) -
     return np.asarray(total.real)
 
 
+def weights(rng: np.random.Generator, levels: Sequence[float]) -> NDArray[np.complex128]:
+    """Complex amplitudes (orders,) at these levels in dB, give or take half a decibel, phases at random."""
+    sizes = np.sqrt(2) * 10.0 ** ((np.asarray(levels) + rng.normal(0, 0.5, len(levels))) / 20.0)
+    return np.asarray(sizes * np.exp(2j * np.pi * rng.uniform(size=len(levels))))
+
+
 class Convolution:
     """A causal FIR filter that streams, frame by frame (overlap-add)."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from edge_asd.render.sound import FRAME, Convolution, Drift, Noise, harmonics, resonance, spectrum_shape
+from edge_asd.render.sound import FRAME, Convolution, Drift, Noise, harmonics, resonance, spectrum_shape, weights
 
 
 @pytest.mark.parametrize("taps", [1, 7, FRAME, 3 * FRAME + 5])
@@ -21,6 +21,13 @@ def test_harmonics_are_the_sum_of_cosines() -> None:
     weights = np.array([0.5, 0.2j, -0.1 + 0.3j])
     expected = sum(abs(w) * np.cos(2 * np.pi * k * turns + np.angle(w)) for k, w in enumerate(weights, 1))
     np.testing.assert_allclose(harmonics(np.exp(2j * np.pi * turns), weights), expected, atol=1e-12)
+
+
+def test_weights_are_tones_of_their_levels_with_phases_all_round() -> None:
+    drawn = weights(np.random.default_rng(0), [-20.0] * 4000)
+    decibels = 20 * np.log10(np.abs(drawn) / np.sqrt(2))  # of the root mean square of a sine
+    assert (np.mean(decibels), np.std(decibels)) == pytest.approx((-20, 0.5), abs=0.05)
+    assert abs(np.mean(drawn / np.abs(drawn))) < 0.05
 
 
 def test_noise_has_unit_power_and_the_asked_spectrum() -> None:

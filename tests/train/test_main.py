@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from edge_asd.bundle import BUILTIN
 from edge_asd.errors import ConfigError
+from edge_asd.render.performance import MACHINES
 from train.data import normals
 from train.fit import fit as resume
 from train.fit import load_network
@@ -107,6 +108,11 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
     assert load_run(tmp_path / "run").recipe.name == "statistics"
 
 
+def test_render_names_every_machine_it_knows() -> None:
+    said = " ".join(re.sub(r"[^\w,;.]", " ", train("render", "--help").stdout).split())
+    assert f"{', '.join(MACHINES)}; all by default." in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -126,7 +132,7 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
             "no test clips of a/b/c; there are other/fan/07",
         ),
         (("render", "--out", "DATA"), "set is not empty, name a folder that is new or empty"),
-        (("render", "--out", "RUN", "--machine", "pump"), "called 'pump', choose one of fan, valve"),
+        (("render", "--out", "RUN", "--machine", "moon"), "called 'moon', choose one of fan, valve"),
         (
             ("fit", "statistics", "--data", "DATA", "--out", "/proc/1/none"),
             "/proc/1/none: no such file or directory; name",

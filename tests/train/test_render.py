@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from rich.console import Console
 
 from edge_asd.errors import ConfigError
 from edge_asd.render.performance import MACHINES
-from train.render import DOMAINS, Plan, Take, scene, takes, write_dataset
+from train.render import DOMAINS, PLACED, Plan, Take, scene, takes, write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,19 +45,19 @@ def table(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "rendered"
-    assert write_dataset(out, SMALL) == 2 * (4 + 2 + 4 * 3)
+    assert write_dataset(out, SMALL) == len(MACHINES) * (4 + 2 + 4 * 3)
     return out
 
 
 def test_by_default_a_section_has_as_many_clips_as_in_dcase_2022() -> None:
     names = [(take.kind, take.domain, take.split, take.label) for take in takes(Plan())]
-    for kind in ("fan", "valve"):
+    for kind in MACHINES:
         assert names.count((kind, "source", "train", "normal")) == 990
         assert names.count((kind, "target", "train", "normal")) == 10
         for domain in ("source", "target"):
             for label in ("normal", "anomaly"):
                 assert names.count((kind, domain, "test", label)) == 50
-    assert len(names) == 2 * 1200
+    assert len(names) == len(MACHINES) * 1200
 
 
 def test_clips_are_sixteen_bit_mono_of_the_asked_length(small: Path) -> None:
@@ -68,7 +68,7 @@ def test_clips_are_sixteen_bit_mono_of_the_asked_length(small: Path) -> None:
 
 
 def test_every_file_is_in_the_attribute_table_and_nothing_else_is(small: Path) -> None:
-    for kind, pairs in (("fan", 3), ("valve", 4)):
+    for kind, pairs in (("fan", 3), ("valve", 4), ("pump", 4), ("gearbox", 4)):
         rows = table(small / kind / "attributes_00.csv")
         expected = ["file_name", *(f"d{i}{part}" for i in range(1, pairs + 1) for part in "pv")]
         assert list(rows[0]) == expected
@@ -107,6 +107,8 @@ def test_domains_share_no_condition() -> None:
     assert not set(source.loads) & set(target.loads)
     assert not set(source.patterns) & set(target.patterns)
     assert not set(source.rooms) & set(target.rooms)
+    assert not set(source.microphones) & set(target.microphones)
+    assert not set(source.microphones.values()) & set(target.microphones.values())
 
 
 def test_equal_seeds_give_equal_bytes_whoever_renders(small: Path, tmp_path: Path) -> None:
@@ -128,6 +130,15 @@ def test_a_clip_does_not_depend_on_how_many_others_there_are(
     assert scene(more, take) == scene(SMALL, take)
 
 
+@pytest.mark.parametrize("kind", sorted(PLACED))
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_microphone_hangs_where_its_attribute_says(kind: str, domain: Literal["source", "target"]) -> None:
+    scenes = [scene(SMALL, Take(kind, 0, domain, "train", "normal", i)) for i in range(20)]
+    places = {(drawn.attributes["mic"], drawn.room.microphone) for drawn in scenes}
+    assert places == set(DOMAINS[domain].microphones.items())
+    assert {drawn.attributes["noise"] for drawn in scenes} == set(DOMAINS[domain].rooms)
+
+
 def test_every_clip_of_a_plan_has_its_own_seed_and_name() -> None:
     plan = Plan(source_train=20, target_train=10, test=10, sections=3)
     scenes = [scene(plan, take) for take in takes(plan)]
@@ -140,8 +151,8 @@ def test_sections_are_individuals() -> None:
 
 
 def test_only_the_faults_asked_for_are_rendered() -> None:
-    plan = Plan(faults=("bearing", "leak"))
-    drawn = (scene(plan, Take(kind, 0, "source", "test", "anomaly", i)) for kind in MACHINES for i in range(6))
+    plan = Plan(("fan", "valve"), faults=("bearing", "leak"))
+    drawn = (scene(plan, Take(kind, 0, "source", "test", "anomaly", i)) for kind in plan.machines for i in range(6))
     faults = {anomaly.condition.fault for anomaly in drawn}
     assert faults == {"bearing", "leak"}
 
