@@ -178,7 +178,21 @@ def bench(
     from train.bench import bench as measure  # noqa: PLC0415
 
     for timing in measure(run, bundle, rounds):
-        print(f"{timing.stage:30} {1e3 * timing.seconds:6.2f} ms   {timing.ratio or 1:.2f} of torch eager")
+        print(f"{timing.stage:45} {1e3 * timing.seconds:8.2f} ms   {timing.ratio or 1:.2f} of torch eager")
+
+
+@app.command()
+def bench_epoch(
+    data: Data,
+    recipe: Annotated[str, typer.Option(help="A recipe that trains.")] = "grhd",
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Time an epoch of training against the same network in a plain loop fed by torchaudio, in turn."""
+    from train.bench import bench_epoch as measure  # noqa: PLC0415
+    from train.data import normals  # noqa: PLC0415
+
+    for timing in measure(recipe, normals(data), rounds):
+        print(f"{timing.stage:45} {timing.seconds:8.2f} s   {timing.ratio or 1:.2f} of the plain loop")
 
 
 def main() -> None:

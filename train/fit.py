@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import io
 import math
+import os
 import time
 from collections import Counter
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +70,7 @@ def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
             began = time.monotonic()
             line = train_epoch(fabric, taught, optimizer, lesson, epoch, progress)
             _settle(network, lesson, epoch)
-            line |= _held(network, lesson) | {"seconds": time.monotonic() - began}
+            line |= _held(network, lesson) | {"seconds": time.monotonic() - began, "memory_mb": _memory()}
             for name, value in line.items():
                 board.add_scalar(name, value, epoch)
             run.log(epoch=epoch, **line)
@@ -198,6 +200,11 @@ def _held(network: Any, lesson: Lesson) -> dict[str, float]:  # noqa: ANN401 - a
         _, parts = network.loss(_placed(middles(lesson, chosen), device), 1.0)
         totals.update({f"held_{name}": value * chosen.size for name, value in _numbers(parts).items()})
     return {name: total / held.size for name, total in totals.items()}
+
+
+def _memory() -> float:
+    """Resident megabytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
 def keep_memory() -> None:

@@ -175,7 +175,8 @@ def _from_cache(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Genera
     """A gain is a sum in decibels."""
     images = np.stack([lesson.clips[clip][rng.integers(len(lesson.clips[clip]))] for clip in chosen])
     gain = rng.uniform(-lesson.training.gain_db, lesson.training.gain_db, (len(images), 1, 1)).astype(np.float32)
-    return {"log_mel": torch.from_numpy(np.maximum(images + gain, 10.0 * np.log10(lesson.recipe.front_end.floor)))}
+    floor = np.float32(10.0 * np.log10(lesson.recipe.front_end.floor))
+    return {"log_mel": torch.from_numpy(np.maximum(images + gain, floor))}
 
 
 def _waves(
