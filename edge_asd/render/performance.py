@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_asd.errors import ConfigError
+from edge_asd.render.bearing import Bearing
 from edge_asd.render.fan import Fan
+from edge_asd.render.motor import Motor
 from edge_asd.render.room import Acoustics
+from edge_asd.render.slider import Slider
 from edge_asd.render.sound import FRAME
 from edge_asd.render.valve import Valve
 
@@ -20,7 +23,13 @@ if TYPE_CHECKING:
     from edge_asd.render.machine import Condition, Machine
     from edge_asd.render.room import Room
 
-MACHINES: dict[str, Callable[[int], Machine]] = {"fan": Fan.identity, "valve": Valve.identity}
+MACHINES: dict[str, Callable[[int], Machine]] = {
+    "fan": Fan.identity,
+    "valve": Valve.identity,
+    "bearing": Bearing.identity,
+    "slider": Slider.identity,
+    "motor": Motor.identity,
+}
 """kind of machine -> the individual of that kind with a given number"""
 
 _WARM_UP = 3

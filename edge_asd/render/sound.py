@@ -45,12 +45,24 @@ def resonance(rate: int, frequency: float, decay: float) -> NDArray[np.float64]:
     return np.asarray(np.exp(-time / decay) * np.sin(2 * np.pi * frequency * time))
 
 
+def ringing(rate: int, modes: Sequence[tuple[float, float, float]]) -> NDArray[np.float64]:
+    """Impulse response (K,) of a body with several modes: (hertz, seconds to 1/e, decibels) each."""
+    parts = [amplitude(level) * resonance(rate, frequency, decay) for frequency, decay, level in modes]
+    return np.asarray(sum(np.pad(part, (0, max(map(len, parts)) - part.size)) for part in parts))
+
+
 def harmonics(phasor: NDArray[np.complex128], weights: NDArray[np.complex128]) -> NDArray[np.float64]:
     """Sum of ``weights[k - 1] * phasor ** k`` over the orders k = 1, 2, …, real part (Horner: one product an order)."""
     total = np.zeros_like(phasor)
     for weight in weights[::-1]:
         total = (total + weight) * phasor
     return np.asarray(total.real)
+
+
+def weights(rng: np.random.Generator, levels: Sequence[float]) -> NDArray[np.complex128]:
+    """Complex amplitudes (orders,) at these levels in dB, give or take half a decibel, phases at random."""
+    sizes = np.sqrt(2) * 10.0 ** ((np.asarray(levels) + rng.normal(0, 0.5, len(levels))) / 20.0)
+    return np.asarray(sizes * np.exp(2j * np.pi * rng.uniform(size=len(levels))))
 
 
 class Convolution:
