@@ -45,19 +45,19 @@ def table(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "rendered"
-    assert write_dataset(out, SMALL) == 2 * (4 + 2 + 4 * 3)
+    assert write_dataset(out, SMALL) == len(MACHINES) * (4 + 2 + 4 * 3)
     return out
 
 
 def test_by_default_a_section_has_as_many_clips_as_in_dcase_2022() -> None:
     names = [(take.kind, take.domain, take.split, take.label) for take in takes(Plan())]
-    for kind in ("fan", "valve"):
+    for kind in MACHINES:
         assert names.count((kind, "source", "train", "normal")) == 990
         assert names.count((kind, "target", "train", "normal")) == 10
         for domain in ("source", "target"):
             for label in ("normal", "anomaly"):
                 assert names.count((kind, domain, "test", label)) == 50
-    assert len(names) == 2 * 1200
+    assert len(names) == len(MACHINES) * 1200
 
 
 def test_clips_are_sixteen_bit_mono_of_the_asked_length(small: Path) -> None:
@@ -140,10 +140,32 @@ def test_sections_are_individuals() -> None:
 
 
 def test_only_the_faults_asked_for_are_rendered() -> None:
-    plan = Plan(faults=("bearing", "leak"))
-    drawn = (scene(plan, Take(kind, 0, "source", "test", "anomaly", i)) for kind in MACHINES for i in range(6))
+    plan = Plan(("fan", "valve"), faults=("bearing", "leak"))
+    drawn = (scene(plan, Take(kind, 0, "source", "test", "anomaly", i)) for kind in plan.machines for i in range(6))
     faults = {anomaly.condition.fault for anomaly in drawn}
     assert faults == {"bearing", "leak"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("bearing", ["vel", "loc", "load", "noise"]),
+        ("slider", ["vel", "ac", "load", "noise"]),
+        ("motor", ["line", "pwm", "load", "noise"]),
+    ],
+)
+def test_every_attribute_shifts_from_domain_to_domain(kind: str, keys: list[str]) -> None:
+    source, target = (
+        [scene(SMALL, Take(kind, 0, domain, "train", "normal", i)).attributes for i in range(40)]
+        for domain in ("source", "target")
+    )
+    for drawn in (*source, *target):
+        assert list(drawn) == keys
+    for key in keys:
+        values = [{drawn[key] for drawn in domain} for domain in (source, target)]
+        assert len(values[0]) > 1
+        assert len(values[1]) > 1
+        assert not values[0] & values[1]
 
 
 @pytest.mark.parametrize(
