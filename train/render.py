@@ -19,12 +19,15 @@ import soundfile
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge_asd.errors import ConfigError
+from edge_asd.render.bearing import Bearing
 from edge_asd.render.fan import Fan
 from edge_asd.render.gearbox import Gearbox
 from edge_asd.render.machine import Condition
+from edge_asd.render.motor import CARRIERS, Motor
 from edge_asd.render.performance import MACHINES, machine, render_clip
 from edge_asd.render.pump import Pump
 from edge_asd.render.room import Background, Microphone, Room
+from edge_asd.render.slider import STROKES, Slider
 from edge_asd.render.valve import Valve
 from train.file import write_whole
 
@@ -116,7 +119,7 @@ class Domain:
     """relative to nominal"""
     loads: tuple[float, ...]
     patterns: tuple[int, ...]
-    """switching patterns of a valve"""
+    """what else a machine is set to, by number: a valve's pattern, a bearing's microphone, a slider's stroke"""
     rooms: dict[str, Room]
     """by the name of what is heard in the background"""
     microphones: dict[str, Microphone]
@@ -236,13 +239,34 @@ def _gearbox(section: int, condition: Condition, _pattern: int) -> tuple[dict[st
     return {"volt": f"{volt}V", "wt": str(weight)}, Gearbox.identity(section)
 
 
+def _bearing(section: int, condition: Condition, pattern: int) -> tuple[dict[str, str], Machine]:
+    bearing = Bearing.identity(section, location=pattern)
+    rpm, load = round(60 * bearing.shaft * condition.speed), round(100 * condition.load)
+    return {"vel": str(rpm), "loc": "ABCDE"[pattern], "load": str(load)}, bearing
+
+
+def _slider(section: int, condition: Condition, pattern: int) -> tuple[dict[str, str], Machine]:
+    slider = Slider.identity(section, stroke=pattern)
+    velocity, acceleration = round(1000 * slider.velocity * condition.speed), round(1000 * STROKES[pattern][1])
+    return {"vel": str(velocity), "ac": str(acceleration), "load": str(round(100 * condition.load))}, slider
+
+
+def _motor(section: int, condition: Condition, pattern: int) -> tuple[dict[str, str], Machine]:
+    motor = Motor.identity(section, carrier=pattern)
+    hertz, load = round(motor.line * condition.speed), round(100 * condition.load)
+    return {"line": str(hertz), "pwm": str(round(CARRIERS[pattern])), "load": str(load)}, motor
+
+
 _SETUPS: dict[str, Callable[[int, Condition, int], tuple[dict[str, str], Machine]]] = {
     "fan": _fan,
     "valve": _valve,
     "pump": _pump,
     "gearbox": _gearbox,
+    "bearing": _bearing,
+    "slider": _slider,
+    "motor": _motor,
 }
-"""kind of machine -> attributes and individual, by section, condition and switching pattern"""
+"""kind of machine -> attributes and individual, by section, condition and pattern"""
 
 
 def _name(take: Take, attributes: dict[str, str]) -> str:

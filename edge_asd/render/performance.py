@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_asd.errors import ConfigError
+from edge_asd.render.bearing import Bearing
 from edge_asd.render.fan import Fan
 from edge_asd.render.gearbox import Gearbox
+from edge_asd.render.motor import Motor
 from edge_asd.render.pump import Pump
 from edge_asd.render.room import Acoustics
+from edge_asd.render.slider import Slider
 from edge_asd.render.sound import FRAME
 from edge_asd.render.valve import Valve
 
@@ -27,6 +30,9 @@ MACHINES: dict[str, Callable[[int], Machine]] = {
     "valve": Valve.identity,
     "pump": Pump.identity,
     "gearbox": Gearbox.identity,
+    "bearing": Bearing.identity,
+    "slider": Slider.identity,
+    "motor": Motor.identity,
 }
 """kind of machine -> the individual of that kind with a given number"""
 

@@ -45,6 +45,12 @@ def resonance(rate: int, frequency: float, decay: float) -> NDArray[np.float64]:
     return np.asarray(np.exp(-time / decay) * np.sin(2 * np.pi * frequency * time))
 
 
+def ringing(rate: int, modes: Sequence[tuple[float, float, float]]) -> NDArray[np.float64]:
+    """Impulse response (K,) of a body with several modes: (hertz, seconds to 1/e, decibels) each."""
+    parts = [amplitude(level) * resonance(rate, frequency, decay) for frequency, decay, level in modes]
+    return np.asarray(sum(np.pad(part, (0, max(map(len, parts)) - part.size)) for part in parts))
+
+
 def harmonics(phasor: NDArray[np.complex128], weights: NDArray[np.complex128]) -> NDArray[np.float64]:
     """Sum of ``weights[k - 1] * phasor ** k`` over the orders k = 1, 2, …, real part (Horner: one product an order)."""
     total = np.zeros_like(phasor)

@@ -158,6 +158,28 @@ def test_only_the_faults_asked_for_are_rendered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("bearing", ["vel", "loc", "load", "noise"]),
+        ("slider", ["vel", "ac", "load", "noise"]),
+        ("motor", ["line", "pwm", "load", "noise"]),
+    ],
+)
+def test_every_attribute_shifts_from_domain_to_domain(kind: str, keys: list[str]) -> None:
+    source, target = (
+        [scene(SMALL, Take(kind, 0, domain, "train", "normal", i)).attributes for i in range(40)]
+        for domain in ("source", "target")
+    )
+    for drawn in (*source, *target):
+        assert list(drawn) == keys
+    for key in keys:
+        values = [{drawn[key] for drawn in domain} for domain in (source, target)]
+        assert len(values[0]) > 1
+        assert len(values[1]) > 1
+        assert not values[0] & values[1]
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"machines": ("toaster",)}, "called 'toaster', choose one of fan, valve"),
