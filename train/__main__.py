@@ -117,16 +117,18 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for score, decision and result files.")] = None,
     head: Annotated[str | None, typer.Option(help="Judge all machines by this head.")] = None,
     machine: Annotated[list[str] | None, typer.Option(help="Only this one, set/machine/section; repeatable.")] = None,
-    precision: Annotated[str, typer.Option(help="int8, or fp32 for diagnosis.")] = "int8",
+    precision: Annotated[
+        str | None, typer.Option(help="int8 or fp32, for diagnosis; else the graph its heads belong to.")
+    ] = None,
 ) -> None:
     """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
     from train.evaluate import evaluate as judge  # noqa: PLC0415
     from train.evaluate import show  # noqa: PLC0415
 
-    if precision not in {"int8", "fp32"}:
+    if precision not in {None, "int8", "fp32"}:
         msg = f"no precision {precision!r}; choose int8 or fp32"
         raise ConfigError(msg)
-    graph: Literal["int8", "fp32"] = "fp32" if precision == "fp32" else "int8"
+    graph: Literal["int8", "fp32"] | None = "fp32" if precision == "fp32" else "int8" if precision else None
     show(judge(bundle, data, out, head=head, machines=machine or (), precision=graph, console=Console(stderr=True)))
 
 

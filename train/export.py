@@ -30,7 +30,7 @@ from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import LEAST_CLIPS, fit_head
 from edge_asd.score.listener import Listener, evidence
-from edge_asd.score.part import NETWORK_PART, STATISTICS_PARTS, Evidence
+from edge_asd.score.part import NETWORK_PARTS, STATISTICS_PARTS, Evidence, Normal
 from edge_asd.signal.segment import segments
 from train.data import load, normals
 from train.run import Run, load_run, provenance
@@ -280,13 +280,17 @@ def _fit_heads(
     run: Run, graph: bytes | None, machines: Mapping[str, Sequence[Clip]], progress: Progress
 ) -> dict[str, Fitted]:
     embed = Backbone(graph, run.recipe.front_end) if graph else None
-    specs = STATISTICS_PARTS + ((NETWORK_PART,) if embed else ())
+    parts = {**STATISTICS_PARTS, **(NETWORK_PARTS if embed else {})}
     fitted = {}
     for key, clips in progress.track(machines.items(), total=len(machines), description="fitting heads"):
-        heard = [_evidence(run, embed, clip) for clip in clips]
-        levels = [clip.statistics.level for clip in heard]
-        fitted[key] = Fitted(*fit_head(specs, heard), (min(levels), max(levels)))
+        heard = [_normal(run, embed, clip) for clip in clips]
+        levels = [normal.evidence.statistics.level for normal in heard]
+        fitted[key] = Fitted(*fit_head(parts, heard), (min(levels), max(levels)))
     return fitted
+
+
+def _normal(run: Run, embed: Embed | None, clip: Clip) -> Normal:
+    return Normal(_evidence(run, embed, clip), clip.recording, clip.domain == "target", clip.attribute)
 
 
 def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
@@ -322,6 +326,7 @@ def _manifest(run: Run, name: str, wish: Wish, backbone: Quantised) -> Manifest:
     cards = {
         key: HeadCard(
             parts=tuple(part.spec for part in fit.head.parts),
+            fusion=fit.head.fusion,
             thresholds=Thresholds(decision=decision_threshold(fit.scores), alarm=alarm, on_delay=ON_DELAY),
             clips=len(fit.scores),
             level_dbfs=fit.level_dbfs,
