@@ -29,7 +29,7 @@ VIEWS: dict[str, Callable[[LogMel, NDArray[np.float32]], NDArray[np.float32]]] =
 
 
 class Backbone:
-    """One loaded graph. Its threads sleep between segments. Of its outputs it computes those asked for, or all."""
+    """One loaded graph. Its threads sleep between segments. Of its outputs it gives those asked for, or all."""
 
     def __init__(self, graph: bytes, spec: LogMel, threads: int = 1, outputs: Collection[str] | None = None) -> None:
         options = ort.SessionOptions()
@@ -52,10 +52,8 @@ class Backbone:
             msg = f"backbone gives {sorted(given)}, not {', '.join(missing)}; export the bundle again"
             raise BundleError(msg)
         self._outputs = [name for name in given if outputs is None or name in outputs]
-        self._options = ort.RunOptions()
-        self._options.only_execute_path_to_fetches = len(self._outputs) < len(given)
         self.widths = {name: given[name] if isinstance(given[name], int) else None for name in self._outputs}
-        """D of each output that is computed; None where the graph does not say"""
+        """D of each output that is given; None where the graph does not say"""
 
     @property
     def provider(self) -> str:
@@ -72,7 +70,7 @@ class Backbone:
             return {}
         views = {name: VIEWS[name](self._spec, segment[None]) for name in self._views}
         try:
-            found = self._session.run(self._outputs, views, self._options)
+            found = self._session.run(self._outputs, views)
         except Exception as error:  # same
             msg = f"the backbone cannot look at a segment of {segment.size} samples: {_line(error)}"
             raise BundleError(msg) from error

@@ -69,8 +69,8 @@ class Bands:
         "mean": "D",
         "whitening": "DD",
         "member": "GD",
-        "centre": "G",
-        "spread": "G",
+        "location": "G",
+        "scale": "G",
     }
 
     mean: NDArray[np.float32]
@@ -79,16 +79,16 @@ class Bands:
     """(D, D) as above, a block a band"""
     member: NDArray[np.float32]
     """(G, D) 1 where a feature is of the band"""
-    centre: NDArray[np.float32]
+    location: NDArray[np.float32]
     """(G,) mean distance of the references, band by band"""
-    spread: NDArray[np.float32]
+    scale: NDArray[np.float32]
     """(G,) standard deviation of the same"""
 
     def z(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """How unusual each band is, (B, D) -> (B, G)."""
         white = (features.astype(np.float64) - self.mean) @ self.whitening
         far: NDArray[np.float64] = np.sqrt(np.square(white) @ self.member.T)
-        return (far - self.centre) / self.spread
+        return (far - self.location) / self.scale
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, D) -> (B,)."""
@@ -174,8 +174,8 @@ class BandGaussians:
             white[np.ix_(piece, piece)] = whitening(ledoit_wolf((features - mean)[:, piece]))
         nothing, one = np.zeros(len(pieces), np.float32), np.ones(len(pieces), np.float32)
         z = Bands(mean.astype(np.float32), white, member, nothing, one).z(features)
-        centre, spread = z.mean(axis=0).astype(np.float32), np.maximum(z.std(axis=0), FLOOR).astype(np.float32)
-        return (MeanBands if self.average else Bands)(mean.astype(np.float32), white, member, centre, spread)
+        location, scale = z.mean(axis=0).astype(np.float32), np.maximum(z.std(axis=0), FLOOR).astype(np.float32)
+        return (MeanBands if self.average else Bands)(mean.astype(np.float32), white, member, location, scale)
 
     def leave_one_out(self, references: References) -> NDArray[np.float64]:
         """Fitted anew without a fold of the groups."""

@@ -159,6 +159,7 @@ def test_every_row_of_a_segment_is_a_reference_with_its_labels() -> None:
 @pytest.mark.parametrize("kind", DETECTORS.values(), ids=list(DETECTORS))
 def test_a_detector_says_how_long_each_of_its_arrays_is(kind: type) -> None:
     assert [field.name for field in fields(kind)] == list(kind.AXES)
+    assert not {"feature_mean", "feature_deviation", "centre"} & set(kind.AXES)  # the part's own, stored beside them
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, OwnClasses((1,)), OwnClasses((1,), odds=True), AsItIs()], ids=named)
