@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """rows whose distances to all references are in memory at once"""
+SPARE = 32
+"""neighbours remembered beyond those that make a density, to take the place of what is left out"""
 
 
 # What is stored -------------------------------------------------------------------------------------------------------
@@ -155,16 +157,15 @@ class LocalDensity:
     def leave_one_out(self, references: References) -> NDArray[np.float64]:
         """Exactly what a fit without the group would say."""
         rows = references.rows()
-        density, near = np.empty(len(rows)), np.empty((len(rows), min(self.neighbours, len(rows))), np.int64)
-        for block in _blocks(np.arange(len(rows))):
-            far = _between(rows, block)
-            density[block] = _mean_nearest(far, self.neighbours)
-            near[block] = np.argsort(far, axis=1)[:, : self.neighbours]
-        scores = np.empty(len(rows))
+        near, far_near = _nearest(rows, self.neighbours + SPARE)
+        density, scores = _mean_nearest(far_near, self.neighbours), np.empty(len(rows))
         for held in held_out(rows.group):
             without = density.copy()
-            orphans = np.flatnonzero(~held & held[near].any(axis=1))  # only their densities change
-            without[orphans] = self._density(rows, orphans, held)
+            orphans = np.flatnonzero(~held & held[near[:, : self.neighbours]].any(axis=1))  # only theirs change
+            left = np.where(held[near[orphans]], np.inf, far_near[orphans])
+            without[orphans] = _mean_nearest(left, self.neighbours)
+            short = orphans[np.isfinite(left).sum(axis=1) < self.neighbours]
+            without[short] = self._density(rows, short, held)
             for block in _blocks(np.flatnonzero(held)):
                 far = distances(rows.features[block], rows.features[~held])
                 scores[block] = (far / without[~held] if self.ratio else far - without[~held]).min(axis=1)
@@ -194,6 +195,18 @@ def _between(rows: References, which: NDArray[np.int64]) -> NDArray[np.float64]:
     far = distances(rows.features[which], rows.features)
     far[rows.group[which][:, None] == rows.group] = np.inf
     return far
+
+
+def _nearest(rows: References, most: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Each reference's nearest in other groups and how far they are, (N, most), nearest first."""
+    found = []
+    for block in _blocks(np.arange(len(rows))):
+        far = _between(rows, block)
+        near = np.argpartition(far, min(most, far.shape[1]) - 1, axis=1)[:, :most]
+        near = np.take_along_axis(near, np.argsort(np.take_along_axis(far, near, axis=1), axis=1), axis=1)
+        found.append((near, np.take_along_axis(far, near, axis=1)))
+    which, distance = zip(*found, strict=True)
+    return np.concatenate(which), np.concatenate(distance)
 
 
 def _weighted(far: NDArray[np.float64], weights: NDArray[np.floating]) -> NDArray[np.float64]:

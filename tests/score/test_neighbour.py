@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edge_asd.score.detector import FLOOR, References
-from edge_asd.score.neighbour import BLOCK, Knn, LocalDensity
+from edge_asd.score.neighbour import BLOCK, SPARE, Knn, LocalDensity
 from tests.score.reference import points, references
 
 
@@ -104,6 +104,19 @@ def test_more_references_than_fit_into_memory_at_once_are_taken_in_blocks(ratio:
         density = np.sort(far[~out][:, ~out], axis=1)[:, :2].mean(axis=1)
         expected = far[out][:, ~out] / density if ratio else far[out][:, ~out] - density
         np.testing.assert_allclose(left_out[out], expected.min(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("per_group", [1, SPARE, 2 * SPARE])
+def test_a_recording_may_hold_more_neighbours_than_are_remembered(per_group: int) -> None:
+    """Three clusters; the neighbours of each are all in one other, then all in the third."""
+    group = np.repeat(np.arange(3), per_group)
+    known = References.of(points(0, 3 * per_group, 2) + np.array([0, 100, 300], np.float32)[group, None], group)
+    left_out = LocalDensity().leave_one_out(known)
+
+    for number in range(3):
+        held = group == number
+        expected = LocalDensity().fit(known[~held]).score(known.features[held])
+        np.testing.assert_allclose(left_out[held], expected, rtol=1e-5)
 
 
 def test_a_sparse_region_is_as_normal_as_a_dense_one() -> None:
