@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 from edge_asd.errors import ConfigError
-from edge_asd.score.centre import ConditionCentres, Cosine
+from edge_asd.score.centre import ConditionCentres, Cosine, unit
 from edge_asd.score.detector import References, refitted
 from edge_asd.score.gaussian import BandGaussians, DomainMoments, Gaussian
 from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses
@@ -119,11 +119,11 @@ class KMeansCentres:
     def fit(self, references: References) -> Cosine:
         """As many centres as there are different rows, if there are fewer."""
         rows = references.rows()
-        source, target = rows.features[~rows.target], rows.features[rows.target]
+        source, target = unit(rows.features[~rows.target]), unit(rows.features[rows.target])
         if not len(source):
-            return Cosine(target)
+            return Cosine(target.astype(np.float32))
         centres = min(self.centres, len(np.unique(source, axis=0)))
-        found = KMeans(centres, random_state=0).fit(source.astype(np.float64)).cluster_centers_
+        found = KMeans(centres, random_state=0).fit(source).cluster_centers_
         return Cosine(np.concatenate([found, target]).astype(np.float32))
 
     def leave_one_out(self, references: References) -> NDArray[np.float64]:

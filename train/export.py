@@ -30,7 +30,7 @@ from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import LEAST_CLIPS, fit_head
 from edge_asd.score.listener import Listener, evidence
-from edge_asd.score.part import NETWORK_PARTS, STATISTICS_PARTS, Evidence, Normal
+from edge_asd.score.part import NETWORK_PARTS, STATISTICS, STATISTICS_PARTS, Evidence, Normal
 from edge_asd.signal.segment import segments
 from train.data import load, normals
 from train.run import Run, load_run, provenance
@@ -279,8 +279,9 @@ def _calibration(run: Run, clips: Sequence[Clip]) -> Iterable[dict[str, NDArray[
 def _fit_heads(
     run: Run, graph: bytes | None, machines: Mapping[str, Sequence[Clip]], progress: Progress
 ) -> dict[str, Fitted]:
-    embed = Backbone(graph, run.recipe.front_end) if graph else None
-    parts = {**STATISTICS_PARTS, **(NETWORK_PARTS if embed else {})}
+    parts = {**STATISTICS_PARTS, **(NETWORK_PARTS if graph else {})}
+    heard_of = {spec.feature for spec in parts} - STATISTICS  # others would fill the memory unheard
+    embed = Backbone(graph, run.recipe.front_end, outputs=heard_of) if graph else None
     fitted = {}
     for key, clips in progress.track(machines.items(), total=len(machines), description="fitting heads"):
         heard = [_normal(run, embed, clip) for clip in clips]

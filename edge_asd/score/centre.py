@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ class Centres:
 
 @dataclass(frozen=True, slots=True)
 class Cosine:
-    """y = min over centres of 1 − e·c; a centre that is shorter than 1 is that much further away."""
+    """y = min over centres of 1 − e·c, e of unit length; a centre that is shorter is that much further away."""
 
     AXES: ClassVar[Mapping[str, str]] = {"centres": "GD"}
 
@@ -50,7 +50,7 @@ class Cosine:
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, D) -> (B,)."""
-        return np.asarray(1.0 - (features.astype(np.float64) @ self.centres.T).max(axis=1), np.float64)
+        return np.asarray(1.0 - (unit(features) @ self.centres.T).max(axis=1), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,21 @@ class ConditionCentres:
     def fit(self, references: References) -> Centres | Cosine:
         """From references of one condition or more."""
         rows = references.rows()
-        centres = _centres(rows)
         if self.cosine:
-            return Cosine((centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), FLOOR)).astype("f4"))
-        return Centres(centres.astype(np.float32), whitening(ledoit_wolf(_within(rows))).astype(np.float32))
+            directions = replace(rows, features=unit(rows.features).astype(np.float32))
+            return Cosine(unit(_centres(directions)).astype(np.float32))
+        white = whitening(ledoit_wolf(_within(rows)))
+        return Centres(_centres(rows).astype(np.float32), white.astype(np.float32))
 
     def leave_one_out(self, references: References) -> NDArray[np.float64]:
         """Fitted anew without a fold of the groups."""
         return refitted(self, references)
+
+
+def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The same directions at unit length, (N, D)."""
+    length = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(length, FLOOR), np.float64)
 
 
 def _centres(rows: References) -> NDArray[np.float64]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 
 from edge_asd.score.detector import FLOOR, held_out, refitted, scored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 """segments whose residuals are in memory twice"""
+ROWS_PER_DIMENSION = 10
+"""with fewer residuals a second moment is shrunk; the official one, of hundreds, is not"""
 
 
 # What is stored -------------------------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class DomainMoments:
         total, scores = _moments(references), np.empty(len(references))
         for held in held_out(references.group):
             own = _moments(references[held])
-            rest = {domain: (total[domain][0] - own[domain][0], total[domain][1] - own[domain][1]) for domain in total}
+            rest = [all_of_them - some for all_of_them, some in zip(total, own, strict=True)]
             scores[held] = scored(self.detector, _selective(rest), references.features[held])
         return scores
 
@@ -182,18 +184,42 @@ class BandGaussians:
         return refitted(self, references)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Sums over rows; what was left out can be taken away again."""
+
+    second: NDArray[np.float64]
+    """(D, D) Σ x xᵀ"""
+    fourth: float
+    """Σ ‖x‖⁴"""
+    rows: int
+
+    @classmethod
+    def of(cls, rows: NDArray[np.floating]) -> Self:
+        """Of (N, D) rows."""
+        x = rows.astype(np.float64)
+        return cls(x.T @ x, float(np.square(np.square(x).sum(axis=1)).sum()), len(x))
+
+    def __add__(self, other: Moment) -> Moment:
+        return Moment(self.second + other.second, self.fourth + other.fourth, self.rows + other.rows)
+
+    def __sub__(self, other: Moment) -> Moment:
+        return Moment(self.second - other.second, self.fourth - other.fourth, self.rows - other.rows)
+
+
 def ledoit_wolf(centred: NDArray[np.floating]) -> NDArray[np.float64]:
     """Covariance of centred (N, D) features, shrunk to (1 − δ)S + δ·tr(S)/D·I with the optimal δ.
 
     Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004.
     """
-    samples, dimensions = centred.shape
-    x = centred.astype(np.float64)
-    covariance = x.T @ x / samples
+    return _shrunk(Moment.of(centred))
+
+
+def _shrunk(moment: Moment) -> NDArray[np.float64]:
+    samples, covariance, dimensions = moment.rows, moment.second / moment.rows, len(moment.second)
     scale = np.trace(covariance) / dimensions
     deviation = float(np.square(covariance).sum() - dimensions * scale**2)  # ‖S − scale·I‖²
-    fourth = float(np.square(np.square(x).sum(axis=1)).sum())  # Σ‖x‖⁴
-    noise = fourth / samples**2 - float(np.square(covariance).sum()) / samples
+    noise = moment.fourth / samples**2 - float(np.square(covariance).sum()) / samples
     # never none at all: features of which one is constant and one has two values would leave it singular
     shrinkage = max(min(noise / deviation, 1.0), FLOOR) if deviation > 0 else 1.0
     shrunk = (1.0 - shrinkage) * covariance + shrinkage * max(scale, FLOOR) * np.eye(dimensions)
@@ -205,25 +231,27 @@ def whitening(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.cholesky(np.linalg.inv(covariance)), np.float64)
 
 
-def _moments(references: References) -> dict[bool, tuple[NDArray[np.float64], int]]:
-    """Sum of x xᵀ and number of rows, by whether they are of the target domain; a block at a time, rows are many."""
-    features, found = references.features, {}
+def _moments(references: References) -> list[Moment]:
+    """Of the source domain and of the target domain; a block at a time, for rows are many."""
+    features, found = references.features, []
     for target in (False, True):
         which = np.flatnonzero(references.target == target)
-        total, rows = np.zeros((features.shape[-1],) * 2), which.size * features[:1, ..., 0].size
+        moment = Moment.of(features[:0].reshape(0, features.shape[-1]))
         for first in range(0, which.size, BLOCK):
-            x = features[which[first : first + BLOCK]].reshape(-1, features.shape[-1]).astype(np.float64)
-            total += x.T @ x
-        found[target] = total, rows
+            moment += Moment.of(features[which[first : first + BLOCK]].reshape(-1, features.shape[-1]))
+        found.append(moment)
     return found
 
 
-def _selective(moments: Mapping[bool, tuple[NDArray[np.float64], int]]) -> Selective:
-    """A faint ridge keeps directions that no residual takes from dividing by zero."""
-    white = []
-    for total, rows in (moments[False], moments[True]):
-        if rows:
-            second = total / rows
-            ridge = FLOOR * max(np.trace(second) / len(second), FLOOR)
-            white.append(whitening(second + ridge * np.eye(len(second))).astype(np.float32))
+def _selective(moments: Sequence[Moment]) -> Selective:
+    white = [whitening(_second(moment)).astype(np.float32) for moment in moments if moment.rows]
     return Selective(white[0], white[-1])
+
+
+def _second(moment: Moment) -> NDArray[np.float64]:
+    """Second moment that can be inverted: of few rows shrunk, of many with the faintest of ridges."""
+    width = len(moment.second)
+    if moment.rows < ROWS_PER_DIMENSION * width:
+        return _shrunk(moment)
+    second = moment.second / moment.rows
+    return second + FLOOR * max(float(np.trace(second)) / width, FLOOR) * np.eye(width)

@@ -54,11 +54,19 @@ def test_the_distance_is_scipys_under_the_covariance_within_conditions() -> None
 def test_the_angle_to_a_centre_is_scipys() -> None:
     from scipy.spatial.distance import cdist  # noqa: PLC0415 - not in the test group
 
-    queries = points(5, 6, 4)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    expected = cdist(queries, expected_centres(known().features.astype(float)), "cosine").min(axis=1)
+    features, queries = known().features.astype(float), points(5, 6, 4)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    expected = cdist(queries, expected_centres(unit), "cosine").min(axis=1)
 
     np.testing.assert_allclose(ConditionCentres(cosine=True).fit(known()).score(queries), expected, atol=1e-6)
+
+
+def test_to_an_angle_the_length_says_nothing_and_turning_away_is_stranger() -> None:
+    fitted = ConditionCentres(cosine=True).fit(References.of(np.array([[2, 0], [3, 0.1], [9, -0.1]], np.float32)))
+    turned = np.array([[np.cos(a), np.sin(a)] for a in (0.0, 0.5, 1.5, 3.0)], np.float32)
+
+    assert (np.diff(fitted.score(turned)) > 0.1).all()
+    np.testing.assert_allclose(fitted.score(50 * turned), fitted.score(turned), atol=1e-6)
 
 
 @given(references())

@@ -86,10 +86,10 @@ def test_references_come_in_no_order(backend: Backend) -> None:
     np.testing.assert_allclose(backend.leave_one_out(known[order]), backend.leave_one_out(known)[order], rtol=1e-6)
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=named)
+@pytest.mark.parametrize("backend", [one for one in BACKENDS if one.detector != "cosine"], ids=named)
 def test_further_away_is_stranger(backend: Backend) -> None:
     known = References.of(points(1, 60, 5), target=np.arange(60) > 50)
-    direction = -known.features.mean(axis=0)  # whatever looks at angles too sees it turn away
+    direction = -known.features.mean(axis=0)
 
     far = backend.fit(known).score(np.outer([1, 10, 100, 1_000], direction).astype(np.float32))
 

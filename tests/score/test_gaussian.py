@@ -100,6 +100,18 @@ def test_by_row_it_is_the_mean_of_scipys_squared_distances_from_zero() -> None:
     np.testing.assert_allclose(scored(backend.detector, fitted, heard), expected, rtol=1e-4)
 
 
+@pytest.mark.train
+def test_of_few_residuals_the_second_moment_is_shrunk_as_scikit_learn_shrinks_it() -> None:
+    """Else a direction that none of them took would make everything infinitely strange."""
+    from sklearn import covariance  # noqa: PLC0415 - not in the test group
+
+    known, heard = residuals(0, 1)[0, :20], residuals(1, 1)[0, :9]
+    inverse = np.linalg.inv(covariance.ledoit_wolf(known.astype(float), assume_centered=True)[0])
+    expected = np.einsum("bi,ij,bj->b", heard, inverse, heard)
+
+    np.testing.assert_allclose(DomainMoments().fit(References.of(known)).score(heard), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("missing", [False, True])
 def test_one_domain_stands_in_for_the_other(missing: bool) -> None:  # noqa: FBT001 - a parameter of the test
     fitted = DomainMoments().fit(References.of(residuals(0, 12), target=np.full(12, not missing)))
