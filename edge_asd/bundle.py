@@ -12,7 +12,7 @@ import io
 import json
 import os
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,9 +24,9 @@ from safetensors.numpy import load, save
 from edge_asd.errors import BundleCorrupt, BundleError, GoldenMismatch, HeadUnknown
 from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import QUANTILES, Calibration
-from edge_asd.score.head import Head
+from edge_asd.score.head import Fusion, Head
 from edge_asd.score.listener import Listener
-from edge_asd.score.part import DETECTORS, EMBEDDING, Part, PartSpec
+from edge_asd.score.part import DETECTORS, STATISTICS, Part, PartSpec
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 
@@ -44,15 +44,6 @@ LARGEST = 256 * 2**20
 """bytes a bundle may hold: more is a mistake or an attack"""
 TOLERANCE = 0.1
 """how far a z-score may move between graphs, providers and machines (decision 5)"""
-AXES = {
-    "feature_mean": "D",
-    "feature_deviation": "D",
-    "mean": "D",
-    "whitening": "DD",
-    "references": "ND",
-    "density": "N",
-}
-"""of a part's tensors: D features, N references"""
 Precision = Literal["int8", "fp32"]
 
 
@@ -86,6 +77,17 @@ class HeadCard(_Table):
     """normal clips it was fitted on"""
     level_dbfs: tuple[float, float]
     """quietest and loudest of them"""
+    fusion: Fusion = Field(default=Fusion(), exclude_if=lambda fusion: fusion == Fusion())
+    """how the parts become one score; left out where it is the usual way, as bundles did that knew no other"""
+
+    @model_validator(mode="after")
+    def _of_one_piece(self) -> HeadCard:
+        names = [part.name for part in self.parts]
+        if len(set(names)) < len(names) or any("/" in name or not name for name in names):
+            msg = f"parts need names that differ and hold no '/', got {names}"
+            raise ValueError(msg)
+        self.fusion.over(names)
+        return self
 
 
 class Manifest(_Table):
@@ -102,6 +104,8 @@ class Manifest(_Table):
     front_end: LogMel
     backbone: bool
     """whether there is a network"""
+    precision: Precision = Field(default="int8", exclude_if=lambda precision: precision == "int8")
+    """of the graph that heads, golden vectors and thresholds belong to; left out where it is the usual one"""
     heads: dict[str, HeadCard] = Field(min_length=1)
     """by machine identity, ``set/machine/section``"""
     metrics: dict[str, float] = {}
@@ -116,7 +120,7 @@ class Manifest(_Table):
             msg = f"windows are at {rates[0]} hertz, the front end at {rates[1]}"
             raise ValueError(msg)
         for key, card in self.heads.items():
-            if not self.backbone and any(part.feature == EMBEDDING for part in card.parts):
+            if not self.backbone and any(part.feature not in STATISTICS for part in card.parts):
                 msg = f"head {key} listens to a network, and there is none"
                 raise ValueError(msg)
         return self
@@ -181,7 +185,9 @@ class Bundle:
         z = golden_scores(listener, golden.waveform)
         moved = np.abs(z - golden.z)
         # a score far from normal is known only as well as its size allows
-        diagnosis = self.backbone is not None and self.precision != "int8"  # another graph gives other numbers
+        diagnosis = (
+            self.backbone is not None and self.precision != self.manifest.precision
+        )  # another graph gives other numbers
         if not diagnosis and not (moved <= TOLERANCE + 0.01 * np.abs(golden.z)).all():
             msg = (
                 f"{self.path}: head {key!r} scores its golden waveform {np.round(z, 3).tolist()} here, "
@@ -197,8 +203,8 @@ def golden_scores(listener: Listener, waveform: NDArray[np.int16]) -> NDArray[np
     return np.array([verdict.score, *(part.z for part in verdict.parts)])
 
 
-def open_bundle(path: Path, precision: Precision = "int8") -> Bundle:
-    """Open and verify a bundle.
+def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
+    """Open and verify a bundle, with the graph its heads belong to or, for diagnosis, another.
 
     Raises:
         BundleError: it is missing, no bundle, or of another schema.
@@ -207,13 +213,14 @@ def open_bundle(path: Path, precision: Precision = "int8") -> Bundle:
     files = _read(path)
     manifest = _manifest(path, files.pop(MANIFEST, None))
     _verify(path, manifest, files)
+    precision = precision or manifest.precision
     graph = files.get(f"backbone.{precision}.onnx")
     if manifest.backbone and graph is None:
         msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
         raise BundleError(msg)
-    backbone = Backbone(graph, manifest.front_end) if graph is not None else None
-    embedding = backbone.width if backbone else None
-    widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, EMBEDDING: embedding}
+    outputs = {part.feature for card in manifest.heads.values() for part in card.parts} - STATISTICS
+    backbone = Backbone(graph, manifest.front_end, outputs=outputs) if graph is not None else None
+    widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
         heads = {key: _unpack_head(key, card, tensors, widths) for key, card in manifest.heads.items()}
@@ -317,16 +324,11 @@ def _pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
     }
     for part in head.parts:
         prefix = f"{key}/{part.spec.name}"
-        arrays = {name: getattr(part.detector, name) for name in _arrays(part.spec)}
+        arrays = {name: getattr(part.detector, name) for name in part.detector.AXES}
         arrays |= {"feature_mean": part.mean, "feature_deviation": part.deviation}
         arrays["centre"] = np.array([part.centre, part.spread])
         packed |= {f"{prefix}/{name}": np.ascontiguousarray(value) for name, value in arrays.items()}
     return packed
-
-
-def _arrays(spec: PartSpec) -> list[str]:
-    """Names of what a part's detector stores."""
-    return [field.name for field in fields(DETECTORS[spec.detector])]
 
 
 def _unpack_golden(key: str, card: HeadCard, tensors: Tensors) -> Golden:
@@ -338,18 +340,19 @@ def _unpack_head(key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str
     excess, excesses = _sized(tensors, f"{key}/tail", "T", {"T": 2}).astype(float)
     body = _sized(tensors, f"{key}/body", "Q", {"Q": QUANTILES.size}).astype(np.float64)
     parts = (_unpack_part(f"{key}/{spec.name}", spec, tensors, widths[spec.feature]) for spec in card.parts)
-    return Head(tuple(parts), Calibration(body, float(excess), int(excesses)))
+    return Head(tuple(parts), Calibration(body, float(excess), int(excesses)), card.fusion)
 
 
 def _unpack_part(prefix: str, spec: PartSpec, tensors: Tensors, width: int | None) -> Part:
     sizes = {"D": width} if width else {}
 
-    def array(name: str) -> NDArray[np.float32]:
-        return _sized(tensors, f"{prefix}/{name}", AXES[name], sizes).astype(np.float32)
+    def array(name: str, axes: str) -> NDArray[np.float32]:
+        return _sized(tensors, f"{prefix}/{name}", axes, sizes).astype(np.float32)
 
     centre, spread = _sized(tensors, f"{prefix}/centre", "P", {"P": 2}).astype(float)
-    mean, deviation = array("feature_mean"), array("feature_deviation")
-    detector = DETECTORS[spec.detector](*map(array, _arrays(spec)))
+    mean, deviation = array("feature_mean", "D"), array("feature_deviation", "D")
+    kind = DETECTORS[spec.detector]
+    detector = kind(**{name: array(name, axes) for name, axes in kind.AXES.items()})
     return Part(spec, mean, deviation, detector, float(centre), float(spread))
 
 

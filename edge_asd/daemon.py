@@ -360,11 +360,11 @@ class Daemon:
         if embed is None:
             return
 
-        def timed(segment: NDArray[np.float32]) -> NDArray[np.float32]:
+        def timed(segment: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
             began = time.perf_counter()
-            embedding = embed(segment)
+            outputs = embed(segment)
             self.metrics.inferred(ward.voice.model.id, time.perf_counter() - began)
-            return embedding
+            return outputs
 
         ward.listener = replace(ward.listener, embed=timed)
 

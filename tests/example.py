@@ -14,23 +14,27 @@ from edge_asd.bundle import MANIFEST, Golden, HeadCard, Manifest, Thresholds, go
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import fit_head
 from edge_asd.score.listener import Listener, evidence
-from edge_asd.score.part import STATISTICS_PARTS
+from edge_asd.score.neighbour import LocalDensity
+from edge_asd.score.part import EMBEDDING, STATISTICS_PARTS, Normal, PartSpec
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from edge_asd.score.detector import Backend
     from edge_asd.score.head import Head
     from edge_asd.score.listener import Embed
-    from edge_asd.score.part import PartSpec
 
 SECOND = Windows(sample_rate=16_000, segment=4_000, clip=16_000, segments=3)
 """clips of one second"""
 COARSE = LogMel(n_fft=256, hop=128, n_mels=12)
+NETWORK_PART = PartSpec("network", EMBEDDING, "nearest")
+NETWORK_PARTS: Mapping[PartSpec, Backend] = {NETWORK_PART: LocalDensity()}
+"""as most recipes have it"""
 MACHINE = "toy/noise/00"
 CLIPS = 20
 
@@ -47,22 +51,25 @@ def noise(seed: int, samples: int, level: float = 0.05) -> NDArray[np.float32]:
     return (level * waver * rng.standard_normal(samples)).astype(np.float32)
 
 
-def embed(segment: NDArray[np.float32]) -> NDArray[np.float32]:
+def embed(segment: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """A very small network: (S,) -> (3,)."""
-    return np.array([segment.std(), np.abs(segment).max(), segment[0] + 0.1], np.float32)
+    return {"embedding": np.array([segment.std(), np.abs(segment).max(), segment[0] + 0.1], np.float32)}
 
 
-def head(windows: Windows, parts: tuple[PartSpec, ...] = STATISTICS_PARTS, network: Embed | None = None) -> Head:
+def head(windows: Windows, parts: Mapping[PartSpec, Backend] = STATISTICS_PARTS, network: Embed | None = None) -> Head:
     """Fitted to noise."""
     clips = [noise(seed, windows.clip) for seed in range(CLIPS)]
-    return fit_head(parts, [evidence(windows, front_end(windows), network, clip) for clip in clips])[0]
+    return fit_head(parts, [Normal(evidence(windows, front_end(windows), network, clip)) for clip in clips])[0]
 
 
 def manifest(windows: Windows = SECOND) -> Manifest:
     """Says of the noise what there is to say."""
     alarm = alarm_threshold(windows.clip / windows.sample_rate, on_delay=3)
     card = HeadCard(
-        parts=STATISTICS_PARTS, thresholds=Thresholds(decision=1.0, alarm=alarm), clips=CLIPS, level_dbfs=(-28, -24)
+        parts=tuple(STATISTICS_PARTS),
+        thresholds=Thresholds(decision=1.0, alarm=alarm),
+        clips=CLIPS,
+        level_dbfs=(-28, -24),
     )
     return Manifest(
         name="toy",

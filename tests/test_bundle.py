@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import stat
 import zipfile
@@ -19,6 +20,7 @@ from edge_asd.bundle import (
     LARGEST,
     MANIFEST,
     TOLERANCE,
+    Golden,
     Manifest,
     Thresholds,
     golden_scores,
@@ -27,11 +29,25 @@ from edge_asd.bundle import (
     write_bundle,
 )
 from edge_asd.errors import BundleCorrupt, BundleError, EdgeAsdError, GoldenMismatch, HeadUnknown
+from edge_asd.score.backbone import Backbone
+from edge_asd.score.centre import ConditionCentres
+from edge_asd.score.gaussian import BandGaussians, DomainMoments, Gaussian
+from edge_asd.score.head import Fusion, fit_head
+from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses, Value
+from edge_asd.score.listener import Listener, evidence
+from edge_asd.score.neighbour import Knn, LocalDensity
+from edge_asd.score.part import DETECTORS, STATISTICS_PARTS, Normal, PartSpec, fit_part
 from tests.example import COARSE, MACHINE, SECOND, bundle, contents, head, manifest, noise, resealed
+from tests.network import several
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from edge_asd.bundle import Precision
+    from edge_asd.score.detector import Backend, Detector
+    from edge_asd.score.head import Head
+    from edge_asd.score.part import Part
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +116,166 @@ def test_a_bundle_that_cannot_be_written_whole_leaves_the_old_one(tmp_path: Path
     assert path.read_bytes() == before
     bundle(path)
     assert [each.name for each in tmp_path.iterdir()] == ["toy.asd"]
+
+
+def heard(seed: int, network: Backbone | None = None) -> Normal:
+    """A clip of one of five recordings, targets and conditions among them."""
+    clip = evidence(SECOND, COARSE, network, noise(seed, SECOND.clip))
+    return Normal(clip, str(seed % 5), seed % 4 == 0, str(seed % 3))
+
+
+def mixtures(kind: type[Mixture]) -> Detector:
+    """Of the spectrum; made up."""
+    rng = np.random.default_rng(0)
+    return kind(*(rng.standard_normal(shape).astype(np.float32) for shape in ((2,), (2, 24), (2, 24, 24))))
+
+
+DEVICE: list[Backend] = [
+    *(Knn(3), Knn(2, by_domain=True), LocalDensity(), LocalDensity(ratio=False), Gaussian()),
+    *(DomainMoments(), DomainMoments(by_row=True), BandGaussians(), BandGaussians(average=True)),
+    *(ConditionCentres(), ConditionCentres(cosine=True), OwnClasses((3, 4)), OwnClasses((3, 4), odds=True)),
+]
+
+
+def every_part() -> list[Part]:
+    """One for each detector there is, all of the spectrum."""
+    normals = [heard(seed) for seed in range(20)]
+    parts = [fit_part(PartSpec(b.detector, "spectrum", b.detector), normals, b)[0] for b in DEVICE]
+    plain = parts[0]
+    for name, made in (
+        ("mixture", mixtures(Mixture)),
+        ("mixture_maximum", mixtures(LargestOfMixture)),
+        ("value", Value()),
+    ):
+        parts.append(replace(plain, spec=PartSpec(name, "spectrum", name), detector=made))
+    return parts
+
+
+def written(path: Path, whole: Head, graphs: dict[Precision, bytes] | None = None, **said: object) -> Path:
+    """A bundle of one head, its golden waveform scored."""
+    card = (
+        manifest()
+        .heads[MACHINE]
+        .model_copy(update={"parts": tuple(part.spec for part in whole.parts), "fusion": whole.fusion})
+    )
+    described = manifest().model_copy(update={"heads": {MACHINE: card}, "backbone": bool(graphs), **said})
+    network = Backbone(graphs[described.precision], COARSE) if graphs else None
+    waveform = (noise(99, SECOND.clip) * 32_768).astype(np.int16)
+    golden = Golden(waveform, golden_scores(Listener(SECOND, COARSE, whole, 2.0, network), waveform))
+    write_bundle(path, described, graphs or {}, {MACHINE: whole}, {MACHINE: golden}, "# Parts\n")
+    return path
+
+
+def test_every_detector_there_is_survives_and_scores_as_before(tmp_path: Path) -> None:
+    parts = every_part()
+    whole = replace(head(SECOND), parts=tuple(parts))
+
+    opened = open_bundle(written(tmp_path / "b.asd", whole))
+
+    assert {part.spec.detector for part in parts} == set(DETECTORS)
+    for mine, other in zip(opened.heads[MACHINE].parts, parts, strict=True):
+        assert type(mine.detector) is type(other.detector)
+        for name in other.detector.AXES:
+            np.testing.assert_array_equal(getattr(mine.detector, name), getattr(other.detector, name))
+        np.testing.assert_array_equal(mine.z(heard(40).evidence), other.z(heard(40).evidence))
+    opened.scorer()
+
+
+@pytest.mark.parametrize("fusion", [Fusion("min"), Fusion(weights={"indicators": 0.0, "neighbour": 2.5})], ids=str)
+def test_how_parts_are_fused_travels_with_them(tmp_path: Path, fusion: Fusion) -> None:
+    whole = replace(head(SECOND), fusion=fusion)
+    opened = open_bundle(written(tmp_path / "b.asd", whole))
+
+    assert opened.manifest.heads[MACHINE].fusion == opened.heads[MACHINE].fusion == fusion
+    assert opened.heads[MACHINE].judge(heard(40).evidence) == whole.judge(heard(40).evidence)
+    assert whole.judge(heard(40).evidence).score != head(SECOND).judge(heard(40).evidence).score
+    opened.scorer()
+
+
+def test_what_is_as_usual_is_not_written_so_that_a_bundle_keeps_its_digest(toy: Path, tmp_path: Path) -> None:
+    described = json.loads(contents(toy)[MANIFEST])
+    explicit = resealed(
+        tmp_path / "b.asd",
+        contents(toy),
+        lambda m: m.update(precision="int8") or m["heads"][MACHINE].update(fusion={"rule": "mean", "weights": {}}),
+    )
+
+    assert "precision" not in described
+    assert "fusion" not in described["heads"][MACHINE]
+    assert open_bundle(explicit).digest == open_bundle(resealed(tmp_path / "a.asd", contents(toy))).digest
+
+
+# What a network says --------------------------------------------------------------------------------------------------
+
+
+NETWORK_SAYS = {
+    PartSpec("network", "embedding", "nearest"): LocalDensity(),
+    PartSpec("network.rows", "residual", "selective_rows"): DomainMoments(by_row=True),
+    PartSpec("network.error", "error", "value"): AsItIs(),
+}
+
+
+def networked(path: Path, graphs: dict[Precision, bytes], precision: Precision) -> Path:
+    """A bundle whose parts look at several outputs of one of its graphs."""
+    network = Backbone(graphs[precision], COARSE)
+    whole, _ = fit_head({**STATISTICS_PARTS, **NETWORK_SAYS}, [heard(seed, network) for seed in range(20)])
+    return written(path, whole, graphs, precision=precision)
+
+
+@pytest.mark.train
+def test_parts_may_look_at_several_outputs_and_at_one_of_them_twice(tmp_path: Path) -> None:
+    opened = open_bundle(networked(tmp_path / "b.asd", {"int8": several()}, "int8"))
+    verdict = opened.scorer().score(noise(40, SECOND.clip))
+
+    assert opened.backbone is not None
+    assert set(opened.backbone.widths) == {"embedding", "residual", "error"}
+    assert [part.name for part in verdict.parts][3:] == ["network", "network.rows", "network.error"]
+    assert len(verdict.segment_scores) == SECOND.segments
+
+
+@pytest.mark.train
+def test_a_bundle_may_carry_the_fp32_graph_alone(tmp_path: Path) -> None:
+    path = networked(tmp_path / "b.asd", {"fp32": several()}, "fp32")
+
+    assert open_bundle(path).precision == "fp32"
+    open_bundle(path).scorer()
+    with pytest.raises(BundleError, match=r"holds no int8 backbone; it has \['backbone\.fp32\.onnx'\]"):
+        open_bundle(path, "int8")
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(("own", "other"), [("int8", "fp32"), ("fp32", "int8")])
+def test_only_the_graph_that_the_heads_belong_to_is_put_to_the_test(
+    tmp_path: Path, own: Precision, other: Precision
+) -> None:
+    """The other one gives other numbers, and is for diagnosis."""
+    path = networked(tmp_path / "b.asd", {own: several(), other: several(3.0)}, own)
+
+    assert open_bundle(path).precision == own
+    assert open_bundle(path, other).scorer().score(noise(40, SECOND.clip)).parts[-1].z > 5
+    swapped = contents(path)
+    names = [f"backbone.{precision}.onnx" for precision in (own, other)]
+    resealed(path, swapped | {names[0]: swapped[names[1]]})
+    with pytest.raises(GoldenMismatch):
+        open_bundle(path).scorer()
+
+
+@pytest.mark.train
+def test_an_output_that_the_graph_does_not_have_is_named(tmp_path: Path) -> None:
+    path = networked(tmp_path / "b.asd", {"int8": several()}, "int8")
+    changed = resealed(path, contents(path), lambda m: m["heads"][MACHINE]["parts"][4].update(feature="latent"))
+
+    with pytest.raises(BundleError, match=r"backbone gives \['embedding', 'error', 'residual'\], not latent; export"):
+        open_bundle(changed)
+
+
+@pytest.mark.train
+def test_a_tensor_that_does_not_fit_its_output_is_named(tmp_path: Path) -> None:
+    path = networked(tmp_path / "b.asd", {"int8": several()}, "int8")
+    changed = resealed(path, contents(path), lambda m: m["heads"][MACHINE]["parts"][4].update(feature="error"))
+
+    with pytest.raises(BundleError, match=r"network\.rows/feature_mean has the shape \(4,\), not \(1\)\)"):
+        open_bundle(changed)
 
 
 # What is damaged ------------------------------------------------------------------------------------------------------
@@ -213,6 +389,8 @@ def test_a_zip_that_claims_too_much_is_refused_unread(toy: Path, tmp_path: Path)
         (lambda m: m["front_end"].update(window="hamming"), r"front_end.*window"),
         (lambda m: m["heads"][MACHINE].update(secret=1), r"secret"),
         (lambda m: m["heads"][MACHINE]["parts"][0].update(detector="forest"), "detector"),
+        (lambda m: m["heads"][MACHINE].update(fusion={"rule": "median"}), "fusion"),
+        (lambda m: m.update(precision="fp16"), "precision"),
         (lambda m: m["heads"][MACHINE]["thresholds"].update(alarm=0), "alarm"),
         (lambda m: m["heads"][MACHINE]["thresholds"].update(decision=float("inf")), "decision"),
         (lambda m: m["windows"].update(segments=0), "windows"),
@@ -287,8 +465,27 @@ def test_tensors_that_do_not_fit_each_other_are_named(
             lambda m: m["heads"][MACHINE]["parts"][0].update(feature="embedding"),
             f"head {MACHINE} listens to a network, and there is none",
         ),
+        (
+            lambda m: m["heads"][MACHINE].update(fusion={"rule": "min", "weights": {"network": 1}}),
+            "fusion weighs network; the parts are indicators, spectrum, neighbour",
+        ),
+        (
+            lambda m: m["heads"][MACHINE].update(
+                fusion={"weights": dict.fromkeys(("indicators", "spectrum", "neighbour"), 0)}
+            ),
+            "fusion gives weight 0 to all of indicators, spectrum, neighbour",
+        ),
+        (
+            lambda m: m["heads"][MACHINE].update(fusion={"weights": {"spectrum": -1}}),
+            r"weights of fusion must be 0 or more, got \{'spectrum': -1",
+        ),
+        (
+            lambda m: m["heads"][MACHINE]["parts"][1].update(name="indicators"),
+            r"parts need names that differ and hold no '/', got \['indicators', 'indicators', 'neighbour'\]",
+        ),
+        (lambda m: m["heads"][MACHINE]["parts"][1].update(name="a/b"), "hold no '/'"),
     ],
-    ids=["rates", "network"],
+    ids=["rates", "network", "stranger", "weightless", "negative", "twins", "slash"],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(
     toy: Path, tmp_path: Path, change: Callable[[Any], object], complaint: str

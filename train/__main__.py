@@ -125,13 +125,16 @@ def export(
     licence: Annotated[str, typer.Option(help="What may be done with it.")] = "not for distribution: see its data",
     head: Annotated[list[str] | None, typer.Option(help="Machine to export; all that have clips enough.")] = None,
     fp32: Annotated[bool, typer.Option(help="Add the full graph, for diagnosis.")] = True,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Show another back end beside the recipe's, not fused; repeatable.")
+    ] = None,
 ) -> None:
     """Quantise, fit heads with the quantised graph, and pack one bundle."""
     from train.export import Wish  # noqa: PLC0415
     from train.export import export as pack  # noqa: PLC0415
 
     with show_progress() as progress:
-        report = pack(run, out, Wish(version, licence, tuple(head or ()), fp32), progress)
+        report = pack(run, out, Wish(version, licence, tuple(head or ()), fp32, tuple(backend or ())), progress)
     print(report)
 
 
@@ -155,16 +158,18 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for score, decision and result files.")] = None,
     head: Annotated[str | None, typer.Option(help="Judge all machines by this head.")] = None,
     machine: Annotated[list[str] | None, typer.Option(help="Only this one, set/machine/section; repeatable.")] = None,
-    precision: Annotated[str, typer.Option(help="int8, or fp32 for diagnosis.")] = "int8",
+    precision: Annotated[
+        str | None, typer.Option(help="int8 or fp32, for diagnosis; else the graph its heads belong to.")
+    ] = None,
 ) -> None:
     """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
     from train.evaluate import evaluate as judge  # noqa: PLC0415
     from train.evaluate import show  # noqa: PLC0415
 
-    if precision not in {"int8", "fp32"}:
+    if precision not in {None, "int8", "fp32"}:
         msg = f"no precision {precision!r}; choose int8 or fp32"
         raise ConfigError(msg)
-    graph: Literal["int8", "fp32"] = "fp32" if precision == "fp32" else "int8"
+    graph: Literal["int8", "fp32"] | None = "fp32" if precision == "fp32" else "int8" if precision else None
     show(judge(bundle, data, out, head=head, machines=machine or (), precision=graph, console=Console(stderr=True)))
 
 

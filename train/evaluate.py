@@ -91,7 +91,7 @@ def evaluate(
     *,
     head: str | None = None,
     machines: Sequence[str] = (),
-    precision: Precision = "int8",
+    precision: Precision | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Score every test clip of the data sets, a file being one clip whatever its length (methods.md §9).
@@ -102,7 +102,7 @@ def evaluate(
         out: where the participant's files and the results are written; None writes nothing.
         head: scores all machines; None takes each machine's own.
         machines: only these, by identity; all that the data has when empty.
-        precision: the graph to use.
+        precision: the graph to use; None takes the one the heads belong to.
         console: shows progress; None is silent.
 
     Raises:

@@ -23,12 +23,14 @@ from edge_asd.bundle import (
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import alarm_threshold
-from edge_asd.score.head import LEAST_CLIPS, fit_head
+from edge_asd.score.head import LEAST_CLIPS, Fusion, fit_head
 from edge_asd.score.listener import Listener, evidence
-from edge_asd.score.part import NETWORK_PART, STATISTICS_PARTS, Evidence
+from edge_asd.score.part import STATISTICS, STATISTICS_PARTS, Evidence, Normal, PartSpec
 from edge_asd.signal.segment import segments
+from train.backend import backend
 from train.data import load
 from train.method import catalogue
+from train.recipe import PartWish
 from train.run import Run, load_run, provenance
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
+    from edge_asd.score.detector import Backend
     from edge_asd.score.head import Head
     from edge_asd.score.listener import Embed
     from train.data import Clip
+    from train.method.task import Task
 
 CALIBRATION_SEGMENTS = 128
 """ONNX Runtime keeps all activations of all of them in memory: about 2 GB"""
@@ -105,6 +109,8 @@ class Wish:
     """machines; all that have clips enough when empty"""
     fp32: bool = True
     """carry the full graph too, for diagnosis"""
+    backends: tuple[str, ...] = ()
+    """further back ends for the network's output, shown beside the recipe's and not fused"""
 
 
 def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
@@ -121,7 +127,7 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
     if not enough:
         msg = f"no machine has {LEAST_CLIPS} normal clips: {', '.join(f'{k} {len(c)}' for k, c in by_key.items())}"
         raise AudioError(msg)
-    backbone = _backbone(run, enough, progress)
+    backbone = _backbone(run, wish, enough, progress)
     graph = backbone.graphs.get(run.recipe.precision)
     golden = {key: _golden(run, graph, fit.head, enough[key]) for key, fit in backbone.fitted.items()}
     manifest = _manifest(run, out.stem, wish, backbone)
@@ -141,10 +147,11 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
 # The graph ------------------------------------------------------------------------------------------------------------
 
 
-def _backbone(run: Run, machines: Mapping[str, Sequence[Clip]], progress: Progress) -> Graphs:
+def _backbone(run: Run, wish: Wish, machines: Mapping[str, Sequence[Clip]], progress: Progress) -> Graphs:
     """The graph that the recipe wants heads to be fitted with, and what is known of it."""
     if run.recipe.method == catalogue.NETWORKLESS:
-        return Graphs({}, _fit_heads(run, None, machines, progress), {})
+        fitting = Fitting(run, None, wish, machines, progress)
+        return Graphs({}, fitting.heads(None), {})
     # a bundle without a network needs no torch
     from train.fit import load_network  # noqa: PLC0415
     from train.graph import macs, to_onnx  # noqa: PLC0415
@@ -155,27 +162,31 @@ def _backbone(run: Run, machines: Mapping[str, Sequence[Clip]], progress: Progre
         "parameters": float(sum(weight.numel() for weight in embedder.parameters())),
         "macs": float(macs(full)),
     }
-    by_fp32 = _fit_heads(run, full, machines, progress)
+    fitting = Fitting(run, task, wish, machines, progress)
+    by_fp32 = fitting.heads(full)
     if run.recipe.precision == "fp32":
         return Graphs({"fp32": full}, by_fp32, figures)
-    small, fitted, moved = _quantised(run, full, by_fp32, machines, progress)
+    small, fitted, moved = _quantised(fitting, full, by_fp32)
     return Graphs({"fp32": full, "int8": small}, fitted, figures | dict(moved))
 
 
 def _quantised(
-    run: Run, full: bytes, by_fp32: Mapping[str, Fitted], machines: Mapping[str, Sequence[Clip]], progress: Progress
+    fitting: Fitting, full: bytes, by_fp32: Mapping[str, Fitted]
 ) -> tuple[bytes, Mapping[str, Fitted], Mapping[str, float]]:
     """As much in int8 as the tolerance allows: noise of early layers passes through all the others."""
     from train.graph import layers, plain_graph, quantised  # noqa: PLC0415 - see above
 
-    calibration = list(_calibration(run, full, [clip for clips in machines.values() for clip in clips]))
+    clips = [clip for clips in fitting.machines.values() for clip in clips]
+    calibration = list(_calibration(fitting.run, full, clips))
     count, moves = len(layers(plain_graph(full))), dict[str, float]()
     for floating in sorted({round(count * rung / RUNGS) for rung in range(RUNGS + 1)}):
         small = quantised(full, calibration, floating)
-        fitted = _fit_heads(run, small, machines, progress)
-        moves = {key: float(np.abs(fitted[key].scores - by_fp32[key].scores).max()) for key in machines}
+        fitted = fitting.heads(small)
+        moves = {key: float(np.abs(fitted[key].scores - by_fp32[key].scores).max()) for key in fitted}
         most = max(moves.values())
-        progress.console.print(f"{floating} of {count} layers in float: int8 moves z-scores by up to {most:.3f}")
+        fitting.progress.console.print(
+            f"{floating} of {count} layers in float: int8 moves z-scores by up to {most:.3f}"
+        )
         if most <= TOLERANCE:
             return small, fitted, {"int8_moved_z": most, "layers": float(count), "float_layers": float(floating)}
     far = ", ".join(f"{key} {move:.3f}" for key, move in moves.items() if move > TOLERANCE)
@@ -196,17 +207,56 @@ def _calibration(run: Run, graph: bytes, clips: Sequence[Clip]) -> Iterable[dict
 # The heads ------------------------------------------------------------------------------------------------------------
 
 
-def _fit_heads(
-    run: Run, graph: bytes | None, machines: Mapping[str, Sequence[Clip]], progress: Progress
-) -> dict[str, Fitted]:
-    embed = Backbone(graph, run.recipe.front_end) if graph else None
-    specs = STATISTICS_PARTS + ((NETWORK_PART,) if embed else ())
-    fitted = {}
-    for key, clips in progress.track(machines.items(), total=len(machines), description="fitting heads"):
-        heard = [_evidence(run, embed, clip) for clip in clips]
-        levels = [clip.statistics.level for clip in heard]
-        fitted[key] = Fitted(*fit_head(specs, heard), (min(levels), max(levels)))
-    return fitted
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What heads are fitted of, whatever the graph."""
+
+    run: Run
+    task: Task | None
+    """what the network was built for; None without one"""
+    wish: Wish
+    machines: Mapping[str, Sequence[Clip]]
+    progress: Progress
+
+    def heads(self, graph: bytes | None) -> dict[str, Fitted]:
+        """A head for every machine, by this graph."""
+        wanted = {part.feature for part in self._wishes()}  # other outputs would fill the memory unheard
+        embed = Backbone(graph, self.run.recipe.front_end, outputs=wanted - STATISTICS) if graph else None
+        shown = self.progress.track(self.machines.items(), total=len(self.machines), description="fitting heads")
+        return {key: self._head(key, [_normal(self.run, embed, clip) for clip in clips]) for key, clips in shown}
+
+    def _head(self, key: str, heard: Sequence[Normal]) -> Fitted:
+        levels = [normal.evidence.statistics.level for normal in heard]
+        wish = self.run.recipe.fusion
+        fusion = Fusion(wish.rule, wish.weights | {part.name: 0.0 for part in self._further()})
+        return Fitted(*fit_head(self._parts(key), heard, fusion), (min(levels), max(levels)))
+
+    def _parts(self, key: str) -> dict[PartSpec, Backend]:
+        parts = dict(STATISTICS_PARTS) if self.run.recipe.statistics else {}
+        for part in self._wishes():
+            own = np.flatnonzero(self.task.own(part.feature, key)) if self.task else ()
+            learner = backend(part.backend, tuple(map(int, own)))
+            parts[PartSpec(part.name, part.feature, learner.detector)] = learner
+        return parts
+
+    def _wishes(self) -> tuple[PartWish, ...]:
+        return self.run.recipe.parts + self._further()
+
+    def _further(self) -> tuple[PartWish, ...]:
+        """Back ends that were asked for beside the recipe's, on the output that its first part looks at."""
+        if self.wish.backends and not self.run.recipe.parts:
+            msg = f"{self.run.recipe.name} has no network for {', '.join(self.wish.backends)}; leave out --backend"
+            raise ConfigError(msg)
+        first = self.run.recipe.parts[:1]
+        return tuple(
+            PartWish(name=f"{part.name}.{name}", feature=part.feature, backend=name)
+            for part in first
+            for name in self.wish.backends
+        )
+
+
+def _normal(run: Run, embed: Embed | None, clip: Clip) -> Normal:
+    return Normal(_evidence(run, embed, clip), clip.recording, clip.domain == "target", clip.attribute)
 
 
 def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
@@ -242,6 +292,7 @@ def _manifest(run: Run, name: str, wish: Wish, backbone: Graphs) -> Manifest:
     cards = {
         key: HeadCard(
             parts=tuple(part.spec for part in fit.head.parts),
+            fusion=fit.head.fusion,
             thresholds=Thresholds(decision=decision_threshold(fit.scores), alarm=alarm, on_delay=ON_DELAY),
             clips=len(fit.scores),
             level_dbfs=fit.level_dbfs,
@@ -253,6 +304,7 @@ def _manifest(run: Run, name: str, wish: Wish, backbone: Graphs) -> Manifest:
         version=wish.version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         method=run.recipe.name,
+        precision=run.recipe.precision if backbone.graphs else "int8",
         licence=wish.licence,
         windows=run.recipe.windows,
         front_end=run.recipe.front_end,

@@ -60,17 +60,9 @@ class PartWish(Table):
 
     name: str = Field(min_length=1)
     feature: str = Field(min_length=1)
-    """``indicators``, ``spectrum``, or an output of the graph"""
+    """``indicators``, ``spectrum``, or an output of the network"""
     backend: str
     """as :func:`train.backend.backend` reads it"""
-
-
-STATISTICS = (
-    PartWish(name="indicators", feature="indicators", backend="mahalanobis"),
-    PartWish(name="spectrum", feature="spectrum", backend="mahalanobis"),
-    PartWish(name="neighbour", feature="spectrum", backend="density"),
-)
-"""what needs no training and is good nearly everywhere"""
 
 
 class FusionWish(Table):
@@ -97,7 +89,10 @@ class Recipe(Table):
     """None: nothing is trained, heads alone are fitted at export"""
     settings: dict[str, Any] = Field(default={})
     """the method's own"""
-    parts: tuple[PartWish, ...] = STATISTICS
+    statistics: bool = True
+    """also score what needs no training: :data:`edge_asd.score.part.STATISTICS_PARTS`"""
+    parts: tuple[PartWish, ...] = ()
+    """of the network's outputs"""
     fusion: FusionWish = FusionWish()
 
     @property
@@ -122,6 +117,9 @@ class Recipe(Table):
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:
+        if not (self.statistics or self.parts):
+            msg = "nothing is scored: say statistics = true or name parts"
+            raise ValueError(msg)
         if self.method == catalogue.NETWORKLESS:
             if self.training is not None or self.settings:
                 msg = f"{self.method} train no network; leave out [training], [settings] and --epochs"

@@ -1,4 +1,4 @@
-"""The network, in ONNX Runtime: views of a segment in, an embedding out."""
+"""The network, in ONNX Runtime: views of a segment in, named outputs out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_asd.errors import BundleError
 from edge_asd.signal.view import log_mel, magnitude
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,13 +26,12 @@ VIEWS: dict[str, Callable[[LogMel, NDArray[np.float32]], NDArray[np.float32]]] =
     "waveform": lambda _, waveforms: waveforms,
 }
 """What a graph may ask for by the names of its inputs."""
-OUTPUT = "embedding"
 
 
 class Backbone:
-    """One loaded graph. Its threads sleep between segments."""
+    """One loaded graph. Its threads sleep between segments. Of its outputs it gives those asked for, or all."""
 
-    def __init__(self, graph: bytes, spec: LogMel, threads: int = 1) -> None:
+    def __init__(self, graph: bytes, spec: LogMel, threads: int = 1, outputs: Collection[str] | None = None) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -49,32 +48,34 @@ class Backbone:
         if unknown := set(self.views) - set(VIEWS):
             msg = f"backbone asks for views {sorted(unknown)}; this version has {sorted(VIEWS)}"
             raise BundleError(msg)
-        if OUTPUT not in (outputs := {node.name: node.shape for node in self._session.get_outputs()}):
-            msg = f"backbone gives {sorted(outputs)}, not {OUTPUT!r}; export the bundle again"
+        given = {node.name: node.shape[-1] for node in self._session.get_outputs()}
+        if missing := sorted(set(outputs or ()) - set(given)):
+            msg = f"backbone gives {sorted(given)}, not {', '.join(missing)}; export the bundle again"
             raise BundleError(msg)
-        last = outputs[OUTPUT][-1]
-        self.width = last if isinstance(last, int) else None
-        """D of the embedding; None when the graph does not say"""
+        self._outputs = [name for name in given if outputs is None or name in outputs]
+        self.widths = {name: given[name] if isinstance(given[name], int) else None for name in self._outputs}
+        """D of each output that is given; None where the graph does not say"""
 
     @property
     def provider(self) -> str:
         """Name of the execution provider in force: ``cpu``, ``cuda`` or ``tensorrt``."""
         return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
 
-    def __call__(self, segment: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(S,) -> (D,).
+    def __call__(self, segment: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """(S,) -> outputs by name, each (D,) or (R, D).
 
         Raises:
             BundleError: the graph wants segments of another length; the golden waveform finds out.
         """
+        if not self._outputs:  # ONNX Runtime would take that for all of them
+            return {}
         views = {name: VIEWS[name](self._spec, segment[None]) for name in self.views}
         try:
-            (embedding,) = self._session.run([OUTPUT], views)
+            found = self._session.run(self._outputs, views)
         except Exception as error:  # same
             msg = f"the backbone cannot look at a segment of {segment.size} samples: {_line(error)}"
             raise BundleError(msg) from error
-        row: NDArray[np.float32] = embedding[0]
-        return row
+        return {name: output[0] for name, output in zip(self._outputs, found, strict=True)}
 
 
 def _line(error: Exception) -> str:

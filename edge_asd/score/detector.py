@@ -1,27 +1,56 @@
-"""Detectors: feature vectors of normal sound in, a distance from them out. Fitted here, so a device can learn too.
+"""What a detector and a back end are: a back end learns from references, and what it has learned is a detector.
 
-References carry a *group*: the clip they were cut from. A reference never counts as the neighbour of
-one of its own group, neither in its local density nor in leave-one-out.
+References carry a *group*: the recording they were cut from. A reference never counts as the neighbour of one of its
+own group, neither in a local density nor in leave-one-out: clips of one recording are not independent.
+
+Axes beyond those of the project: R rows of a segment (frames, windows, blocks of a residual), K ranks of neighbours,
+G centres or components, C classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from numpy.typing import NDArray
 
-NEIGHBOURS = 4
-"""how many neighbours make a local density"""
+Detects: TypeAlias = Literal[
+    "nearest",
+    "difference",
+    "neighbours",
+    "domain_neighbours",
+    "mahalanobis",
+    "selective",
+    "selective_rows",
+    "bands",
+    "mean_bands",
+    "centres",
+    "cosine",
+    "mixture",
+    "mixture_maximum",
+    "confidence",
+    "log_odds",
+    "value",
+]
+"""names of detectors, as bundles write them"""
 FLOOR = 1e-6
 """least local density and deviation: duplicates would divide by zero"""
+MOST_FOLDS = 20
+"""of back ends that are fitted anew to leave something out"""
+AVERAGING = frozenset({"selective"})
+"""detectors to which a segment is the mean of its rows; to all others it is as strange as its rows are on average"""
 
 
 class Detector(Protocol):
-    """A fitted one-class model; its fields, all arrays, are what a bundle stores."""
+    """A fitted one-class model: a frozen dataclass of arrays, which are what a bundle stores."""
+
+    AXES: ClassVar[Mapping[str, str]]
+    """a letter for every axis of every array; what shares a letter is as long"""
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distance from normal, (B, D) -> (B,); larger is stranger."""
@@ -29,110 +58,96 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Nearest:
-    """Nearest neighbour with local-density normalisation: y = min_i d(x, r_i) / c_i.
+class References:
+    """Feature vectors of normal sound, and where each comes from."""
 
-    c_i is the mean distance of reference i to its nearest neighbours in other groups. It evens out dense
-    (source) and sparse (target) regions (Wilkinghoff 2025; methods.md §7.3, ratio).
-    """
-
-    references: NDArray[np.float32]
-    """(N, D)"""
-    density: NDArray[np.float32]
-    """(N,) c_i"""
-
-    @classmethod
-    def fit(cls, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Self:
-        """From (N, D) references of at least two groups."""
-        return cls(features.astype(np.float32), _density(_between(features, groups)).astype(np.float32))
-
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(B, D) -> (B,)."""
-        ratios: NDArray[np.float64] = _distances(features, self.references) / self.density
-        return np.asarray(ratios.min(axis=1), np.float64)
+    features: NDArray[np.float32]
+    """(N, D), or (N, R, D) where a segment has several rows"""
+    group: NDArray[np.int64]
+    """(N,) number of the recording"""
+    clip: NDArray[np.int64]
+    """(N,) number of the clip"""
+    target: NDArray[np.bool_]
+    """(N,) whether it is of the target domain"""
+    attribute: NDArray[np.int64]
+    """(N,) number of the operating condition"""
 
     @classmethod
-    def leave_one_out(cls, features: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Score of each reference by a detector fitted without its group: (N, D) -> (N,)."""
-        distances = _between(features, groups)
-        neighbours = np.argsort(distances, axis=1)[:, :NEIGHBOURS]
-        density = _density(distances)
-        scores = np.empty(len(features))
-        for group in np.unique(groups):
-            held = groups == group
-            without = density.copy()
-            orphans = np.flatnonzero(~held & held[neighbours].any(axis=1))  # only their densities change
-            without[orphans] = _density(np.where(held, np.inf, distances[orphans]))
-            scores[held] = (distances[np.ix_(held, ~held)] / without[~held]).min(axis=1)
-        return scores
+    def of(
+        cls,
+        features: NDArray[np.float32],
+        group: NDArray[np.int64] | None = None,
+        target: NDArray[np.bool_] | None = None,
+        attribute: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Each its own clip; each its own recording, of the source domain, of one condition unless told otherwise."""
+        clip = np.arange(len(features))
+        return cls(
+            features,
+            clip if group is None else group,
+            clip,
+            np.zeros(len(features), np.bool_) if target is None else target,
+            np.zeros(len(features), np.int64) if attribute is None else attribute,
+        )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> References:
+        """Some of them."""
+        return References(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def rows(self) -> References:
+        """Every row a reference of its own, (N·R, D)."""
+        if self.features.ndim == 2:
+            return self
+        of = np.repeat(np.arange(len(self)), self.features.shape[1])
+        flat = self.features.reshape(-1, self.features.shape[-1])
+        return References(flat, self.group[of], self.clip[of], self.target[of], self.attribute[of])
+
+    def averaged(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean score of each reference's rows, (N·R,) -> (N,)."""
+        return np.asarray(scores.reshape(len(self), -1).mean(axis=1), np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Mahalanobis:
-    """Distance under a covariance shrunk towards its mean variance (Ledoit and Wolf 2004)."""
+class Backend(Protocol):
+    """A way to learn a detector."""
 
-    mean: NDArray[np.float32]
-    """(D,)"""
-    whitening: NDArray[np.float32]
-    """(D, D) W with W Wᵀ = Σ⁻¹"""
+    @property
+    def detector(self) -> Detects:
+        """Name of what it learns, as in a bundle."""
+        ...
 
-    @classmethod
-    def fit(cls, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Self:  # noqa: ARG003 - one signature for all
-        """From (N, D) references."""
-        mean = features.mean(axis=0, dtype=np.float64)
-        precision = np.linalg.inv(ledoit_wolf(features - mean))
-        return cls(mean.astype(np.float32), np.linalg.cholesky(precision).astype(np.float32))
+    def fit(self, references: References) -> Detector:
+        """From references of at least two groups."""
+        ...
 
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(B, D) -> (B,)."""
-        white = (features.astype(np.float64) - self.mean) @ self.whitening
-        return np.asarray(np.linalg.norm(white, axis=1), np.float64)
-
-    @classmethod
-    def leave_one_out(cls, features: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Score of each reference by a detector fitted without its group: (N, D) -> (N,)."""
-        scores = np.empty(len(features))
-        for group in np.unique(groups):
-            held = groups == group
-            scores[held] = cls.fit(features[~held], groups[~held]).score(features[held])
-        return scores
+    def leave_one_out(self, references: References) -> NDArray[np.float64]:
+        """Score of each reference by a detector that was fitted without its group, (N,)."""
+        ...
 
 
-def ledoit_wolf(centred: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Covariance of centred (N, D) features, shrunk to (1 − δ)S + δ·tr(S)/D·I with the optimal δ.
-
-    Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004.
-    """
-    samples, dimensions = centred.shape
-    x = centred.astype(np.float64)
-    covariance = x.T @ x / samples
-    scale = np.trace(covariance) / dimensions
-    deviation = float(np.square(covariance).sum() - dimensions * scale**2)  # ‖S − scale·I‖²
-    fourth = float(np.square(np.square(x).sum(axis=1)).sum())  # Σ‖x‖⁴
-    noise = fourth / samples**2 - float(np.square(covariance).sum()) / samples
-    # never none at all: features of which one is constant and one has two values would leave it singular
-    shrinkage = max(min(noise / deviation, 1.0), FLOOR) if deviation > 0 else 1.0
-    shrunk = (1.0 - shrinkage) * covariance + shrinkage * max(scale, FLOOR) * np.eye(dimensions)
-    return np.asarray(shrunk, np.float64)
+def scored(name: Detects, detector: Detector, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Score of each segment by the detector of this name, (B, D) or (B, R, D) -> (B,)."""
+    if features.ndim == 2:
+        return detector.score(features)
+    if name in AVERAGING:
+        return detector.score(features.mean(axis=1))
+    rows = detector.score(features.reshape(-1, features.shape[-1]))
+    return np.asarray(rows.reshape(features.shape[:2]).mean(axis=1), np.float64)
 
 
-def _between(features: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, N) distances, infinite within a group."""
-    distances = _distances(features, features)
-    distances[groups[:, None] == groups] = np.inf
-    return distances
+def held_out(group: NDArray[np.int64], folds: int | None = None) -> Iterator[NDArray[np.bool_]]:
+    """(N,) masks that hold out each group once: one after the other, or spread over so many folds at most."""
+    number = np.unique(group, return_inverse=True)[1]
+    fold = number if folds is None else number % folds
+    for each in range(int(fold.max()) + 1):
+        yield fold == each
 
 
-def _density(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of the smallest finite distances, (A, N) -> (A,); 1 where there are none."""
-    nearest = np.sort(distances, axis=1)[:, :NEIGHBOURS]
-    known = np.isfinite(nearest)
-    total = np.where(known, nearest, 0.0).sum(axis=1)
-    return np.where(known.any(axis=1), np.maximum(total / np.maximum(known.sum(axis=1), 1), FLOOR), 1.0)
-
-
-def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Euclidean distances, (A, D) and (B, D) -> (A, B)."""
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    square = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1) - 2.0 * (x @ y.T)
-    return np.asarray(np.sqrt(np.maximum(square, 0.0)), np.float64)
+def refitted(backend: Backend, references: References, folds: int | None = MOST_FOLDS) -> NDArray[np.float64]:
+    """Leave-one-out scores, (N,), of a back end that must be fitted anew for it."""
+    scores = np.empty(len(references))
+    for held in held_out(references.group, folds):
+        scores[held] = scored(backend.detector, backend.fit(references[~held]), references.features[held])
+    return scores

@@ -14,7 +14,7 @@ from edge_asd.signal.health import fault
 from edge_asd.signal.statistic import Statistic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from edge_asd.signal.segment import Block, Windows
     from edge_asd.signal.view import LogMel
 
-    Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    Embed = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+    """A network: a segment (S,) in, its outputs by name out"""
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Gathering:
     embed: Embed | None
     samples: NDArray[np.float32] = field(init=False)
     filled: int = 0
-    embeddings: list[NDArray[np.float32]] = field(default_factory=list)
+    outputs: list[Mapping[str, NDArray[np.float32]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.samples = np.empty(self.length, np.float32)
@@ -47,16 +48,17 @@ class Gathering:
         self.statistic.push(samples)
         if self.embed is None:
             return
-        for start in self.windows.starts(self.length)[len(self.embeddings) :]:
+        for start in self.windows.starts(self.length)[len(self.outputs) :]:
             end = start + self.windows.segment
             if self.filled < end:
                 return
-            self.embeddings.append(self.embed(self.samples[start:end]))
+            self.outputs.append(self.embed(self.samples[start:end]))
 
     def finish(self) -> Evidence:
         """All of it; call when the clip is full."""
-        embeddings = np.stack(self.embeddings) if self.embeddings else np.zeros((0, 0), np.float32)
-        return Evidence(self.statistic.finish(), embeddings)
+        names = self.outputs[0] if self.outputs else ()
+        stacked = {name: np.stack([outputs[name] for outputs in self.outputs]) for name in names}
+        return Evidence(self.statistic.finish(), stacked)
 
 
 def evidence(windows: Windows, spec: LogMel, embed: Embed | None, clip: NDArray[np.float32]) -> Evidence:

@@ -1,28 +1,56 @@
 """A part: one named piece of evidence about a clip, scored in standard deviations of normal.
 
-*Clip parts* look at statistics of the whole clip; *segment parts* look at network embeddings, one score a
+*Clip parts* look at statistics of the whole clip; *segment parts* look at outputs of the network, one score a
 segment, averaged over the clip (OEVAE report; architecture, decision 3).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edge_asd.score.detector import FLOOR, Mahalanobis, Nearest
+from edge_asd.score.centre import Centres, Cosine
+from edge_asd.score.detector import FLOOR, Detects, References, scored
+from edge_asd.score.gaussian import Bands, Gaussian, Mahalanobis, MeanBands, Selective
+from edge_asd.score.likelihood import Confidence, LargestOfMixture, LogOdds, Mixture, Value
+from edge_asd.score.neighbour import Difference, DomainNeighbours, LocalDensity, Nearest, Neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from edge_asd.score.detector import Detector
+    from edge_asd.score.detector import Backend, Detector
     from edge_asd.signal.statistic import Statistics
 
-DETECTORS: dict[str, type[Nearest | Mahalanobis]] = {"nearest": Nearest, "mahalanobis": Mahalanobis}
+DETECTORS: Mapping[Detects, type[Detector]] = MappingProxyType(
+    {
+        "nearest": Nearest,
+        "difference": Difference,
+        "neighbours": Neighbours,
+        "domain_neighbours": DomainNeighbours,
+        "mahalanobis": Mahalanobis,
+        "selective": Selective,
+        "selective_rows": Selective,
+        "bands": Bands,
+        "mean_bands": MeanBands,
+        "centres": Centres,
+        "cosine": Cosine,
+        "mixture": Mixture,
+        "mixture_maximum": LargestOfMixture,
+        "confidence": Confidence,
+        "log_odds": LogOdds,
+        "value": Value,
+    }
+)
 EMBEDDING = "embedding"
+STATISTICS = frozenset({"indicators", "spectrum"})
+"""features that need no network; every other is named after an output of it"""
+LEAST_RECORDINGS = 3
+"""with fewer, leaving one out leaves none to be its neighbours' neighbours: then clips stand for recordings"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +58,21 @@ class Evidence:
     """All that is known of one clip."""
 
     statistics: Statistics
-    embeddings: NDArray[np.float32]
-    """(B, D), one row a segment; (0, 0) without a network"""
+    outputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """of the network by name, each (B, D) or (B, R, D), a row a segment; none without a network"""
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A clip to learn from. What is not known of it may be left out."""
+
+    evidence: Evidence
+    recording: str = ""
+    """id of the recording it was cut from"""
+    target: bool = False
+    """whether it is of the target domain"""
+    attribute: str = ""
+    """operating condition"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +80,38 @@ class PartSpec:
     """What a part looks at and how it measures."""
 
     name: str
-    feature: Literal["indicators", "spectrum", "embedding"]
-    detector: Literal["nearest", "mahalanobis"]
+    feature: str
+    """``indicators``, ``spectrum`` or the name of an output of the network"""
+    detector: Detects
 
     @property
     def scope(self) -> Literal["clip", "segment"]:
         """Whether the part is scored once per clip or once per segment."""
-        return "segment" if self.feature == EMBEDDING else "clip"
+        return "clip" if self.feature in STATISTICS else "segment"
 
 
-STATISTICS_PARTS = (
-    PartSpec("indicators", "indicators", "mahalanobis"),
-    PartSpec("spectrum", "spectrum", "mahalanobis"),
-    PartSpec("neighbour", "spectrum", "nearest"),
+STATISTICS_PARTS: Mapping[PartSpec, Backend] = MappingProxyType(
+    {
+        PartSpec("indicators", "indicators", "mahalanobis"): Gaussian(),
+        PartSpec("spectrum", "spectrum", "mahalanobis"): Gaussian(),
+        PartSpec("neighbour", "spectrum", "nearest"): LocalDensity(),
+    }
 )
-"""Training-free parts that are good nearly everywhere (peers-measured.md)."""
-NETWORK_PART = PartSpec("network", "embedding", "nearest")
+"""Training-free parts that are good nearly everywhere (peers-measured.md), and what learns them."""
 
 
 def features(spec: PartSpec, evidence: Evidence) -> NDArray[np.float32]:
-    """Feature vectors of one clip: (1, D) for a clip part, (B, D) for a segment part."""
+    """Feature vectors of one clip: (1, D) for a clip part, (B, D) or (B, R, D) for a segment part."""
     s = evidence.statistics
     if spec.feature == "indicators":
         return np.array([[s.level, s.crest, np.log(s.kurtosis)]], np.float32)
     if spec.feature == "spectrum":
         return np.concatenate([s.mean, s.maximum])[None]
-    length = np.sqrt(np.square(evidence.embeddings).sum(axis=1, keepdims=True))
-    return np.asarray(evidence.embeddings / np.maximum(length, FLOOR), np.float32)  # rank-equal to the cosine
+    output = evidence.outputs[spec.feature]
+    if spec.feature != EMBEDDING:
+        return output
+    length = np.sqrt(np.square(output).sum(axis=-1, keepdims=True))
+    return np.asarray(output / np.maximum(length, FLOOR), np.float32)  # rank-equal to the cosine
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +122,7 @@ class Part:
     mean: NDArray[np.float32]
     """(D,) of the features, subtracted first"""
     deviation: NDArray[np.float32]
-    """(D,) of the features, divided by; ones where they have a common scale: indicators, unit embeddings"""
+    """(D,) of the features, divided by; ones for all but the spectrum: they have a common scale or no need of one"""
     detector: Detector
     centre: float
     """mean leave-one-out distance of training clips"""
@@ -86,30 +132,49 @@ class Part:
     def z(self, evidence: Evidence) -> NDArray[np.float64]:
         """Standardised distances of one clip: (1,) or (B,)."""
         standard = (features(self.spec, evidence) - self.mean) / self.deviation
-        return (self.detector.score(standard) - self.centre) / self.spread
+        return (scored(self.spec.detector, self.detector, standard) - self.centre) / self.spread
 
 
-def fit_part(spec: PartSpec, normals: Sequence[Evidence]) -> tuple[Part, NDArray[np.float64]]:
+def fit_part(spec: PartSpec, normals: Sequence[Normal], backend: Backend) -> tuple[Part, NDArray[np.float64]]:
     """Fit on normal clips.
 
     Returns:
         The part, and (N,) leave-one-out z-scores of the N clips.
+
+    Raises:
+        ValueError: the back end learns another detector than the part's.
     """
-    per_clip = [features(spec, clip) for clip in normals]
-    groups = np.repeat(np.arange(len(per_clip)), [len(rows) for rows in per_clip])
+    if backend.detector != spec.detector:
+        msg = f"part {spec.name!r} has detector {spec.detector!r}, its back end learns {backend.detector!r}"
+        raise ValueError(msg)
+    per_clip = [features(spec, normal.evidence) for normal in normals]
     raw = np.concatenate(per_clip)
     mean, deviation = _standard(spec, raw)
-    standard = (raw - mean) / deviation
-    detector = DETECTORS[spec.detector]
-    distances = detector.leave_one_out(standard, groups)
-    by_clip = np.bincount(groups, distances) / np.bincount(groups)
+    standard = (raw - mean) / deviation if spec.feature in STATISTICS else raw  # an output's rows may fill the memory
+    references = _references(standard, normals, [len(rows) for rows in per_clip])
+    distances = backend.leave_one_out(references)
+    by_clip = np.bincount(references.clip, distances) / np.bincount(references.clip)
     centre, spread = float(by_clip.mean()), max(float(by_clip.std()), FLOOR)
-    part = Part(spec, mean, deviation, detector.fit(standard, groups), centre, spread)
+    part = Part(spec, mean, deviation, backend.fit(references), centre, spread)
     return part, (by_clip - centre) / spread
+
+
+def _references(standard: NDArray[np.float32], normals: Sequence[Normal], counts: Sequence[int]) -> References:
+    """With what is known of each clip, as often as it has rows."""
+    clip = np.repeat(np.arange(len(normals)), counts)
+    recording = _numbered([normal.recording for normal in normals])
+    recording = recording if np.unique(recording).size >= LEAST_RECORDINGS else np.arange(len(normals))
+    target = np.array([normal.target for normal in normals])
+    condition = _numbered([normal.attribute or f"target {normal.target}" for normal in normals])  # methods.md §1.2
+    return References(standard, recording[clip], clip, target[clip], condition[clip])
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _standard(spec: PartSpec, raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and deviation to standardise with."""
     if spec.feature != "spectrum":
-        return np.zeros(raw.shape[1], np.float32), np.ones(raw.shape[1], np.float32)
+        return np.zeros(raw.shape[-1], np.float32), np.ones(raw.shape[-1], np.float32)
     return raw.mean(axis=0), np.maximum(raw.std(axis=0), np.float32(FLOOR))

@@ -9,6 +9,7 @@ import pytest
 from edge_asd.errors import BundleError
 from edge_asd.score.backbone import VIEWS, Backbone
 from edge_asd.signal.view import LogMel
+from tests.network import ROWS, WIDTH, several
 
 SEGMENT = (0.1 * np.random.default_rng(0).standard_normal(4_000)).astype(np.float32)
 SPEC = LogMel(n_fft=256, hop=128, n_mels=12)
@@ -37,7 +38,7 @@ def graph(*views: str, samples: int | None = None) -> bytes:
 @pytest.mark.train
 @pytest.mark.parametrize("views", [["log_mel"], ["waveform"], ["magnitude"], ["waveform", "log_mel"]], ids=str)
 def test_a_graph_is_given_the_views_it_names(views: list[str]) -> None:
-    embedding = Backbone(graph(*views), SPEC)(SEGMENT)
+    embedding = Backbone(graph(*views), SPEC)(SEGMENT)["embedding"]
     expected = [VIEWS[view](SPEC, SEGMENT[None]).astype(float).sum() for view in views]
 
     assert embedding.dtype == np.float32
@@ -55,7 +56,7 @@ def test_a_view_that_this_version_does_not_know_is_named_with_those_it_does() ->
 @pytest.mark.train
 def test_a_segment_of_another_length_than_the_graph_wants_is_a_broken_bundle() -> None:
     fixed = Backbone(graph("waveform", samples=4_000), SPEC)
-    assert fixed(SEGMENT).shape == (fixed.width,) == (1,)
+    assert fixed(SEGMENT)["embedding"].shape == (fixed.widths["embedding"],) == (1,)
     with pytest.raises(BundleError, match=r"cannot look at a segment of 3999 samples: .*4000[^\n]*$"):
         fixed(SEGMENT[1:])
 
@@ -69,8 +70,37 @@ def test_it_computes_on_the_processor() -> None:
 def test_the_same_segment_gives_the_same_embedding() -> None:
     one, other = Backbone(graph("log_mel"), SPEC), Backbone(graph("log_mel"), SPEC, threads=2)
 
-    assert one(SEGMENT).tolist() == one(SEGMENT).tolist()
-    np.testing.assert_allclose(one(SEGMENT), other(SEGMENT), rtol=1e-5)
+    assert one(SEGMENT)["embedding"].tolist() == one(SEGMENT)["embedding"].tolist()
+    np.testing.assert_allclose(one(SEGMENT)["embedding"], other(SEGMENT)["embedding"], rtol=1e-5)
+
+
+@pytest.mark.train
+def test_every_output_of_a_graph_is_given_by_its_name_without_a_batch() -> None:
+    backbone = Backbone(several(), SPEC)
+    outputs, begin = backbone(SEGMENT), SEGMENT[: ROWS * WIDTH].reshape(ROWS, WIDTH)
+
+    assert backbone.widths == {"embedding": WIDTH, "error": 1, "residual": WIDTH}
+    np.testing.assert_array_equal(outputs["residual"], begin)
+    np.testing.assert_allclose(outputs["embedding"], begin.sum(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs["error"], [np.square(begin).mean()], rtol=1e-5)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("wanted", [set(), {"error"}, {"residual", "embedding"}], ids=str)
+def test_only_the_outputs_asked_for_are_given(wanted: set[str]) -> None:
+    backbone = Backbone(several(), SPEC, outputs=wanted)
+    some, all_of_them = backbone(SEGMENT), Backbone(several(), SPEC)(SEGMENT)
+
+    assert set(some) == set(backbone.widths) == wanted
+    for name, output in some.items():
+        np.testing.assert_array_equal(output, all_of_them[name])
+
+
+@pytest.mark.train
+def test_an_output_that_a_graph_does_not_have_is_told_with_those_it_has() -> None:
+    said = r"backbone gives \['embedding', 'error', 'residual'\], not latent, mask; export the bundle again"
+    with pytest.raises(BundleError, match=said):
+        Backbone(several(), SPEC, outputs=["mask", "error", "latent"])
 
 
 @pytest.mark.parametrize("broken", [b"", b"no graph at all", bytes(1000)], ids=["empty", "text", "zeros"])

@@ -1,131 +1,178 @@
+"""What holds for every back end that a device can fit by itself."""
+
 from __future__ import annotations
+
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from edge_asd.score.detector import FLOOR, NEIGHBOURS, Mahalanobis, Nearest, ledoit_wolf
+from edge_asd.score.centre import ConditionCentres
+from edge_asd.score.detector import MOST_FOLDS, Backend, References, held_out, refitted, scored
+from edge_asd.score.gaussian import BandGaussians, DomainMoments, Gaussian
+from edge_asd.score.likelihood import AsItIs, OwnClasses
+from edge_asd.score.neighbour import Knn, LocalDensity
+from edge_asd.score.part import DETECTORS
+from tests.score.reference import points, references
 
-DETECTORS = [Nearest, Mahalanobis]
-
-
-def points(seed: int, samples: int, dimensions: int) -> np.ndarray:
-    """(N, D) correlated and far from the origin."""
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((samples, dimensions)) @ rng.standard_normal((dimensions, dimensions)) + 3).astype("f4")
-
-
-@st.composite
-def references(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Small whole numbers, so that distances tie and points coincide, in three groups or more."""
-    samples, dimensions = draw(st.integers(4, 14)), draw(st.integers(1, 4))
-    values = draw(st.lists(st.integers(-3, 3), min_size=samples * dimensions, max_size=samples * dimensions))
-    rest = draw(st.lists(st.integers(0, 5), min_size=samples - 3, max_size=samples - 3))
-    return np.array(values, np.float32).reshape(samples, dimensions), np.array([0, 1, 2, *rest])
-
-
-@pytest.mark.parametrize("detector", DETECTORS)
-@given(data=references())
-def test_leaving_a_group_out_is_fitting_without_it(
-    detector: type[Nearest | Mahalanobis], data: tuple[np.ndarray, np.ndarray]
-) -> None:
-    features, groups = data
-    scores = detector.leave_one_out(features, groups)
-
-    for group in np.unique(groups):
-        held = groups == group
-        naive = detector.fit(features[~held], groups[~held]).score(features[held])
-        np.testing.assert_allclose(scores[held], naive, rtol=1e-5, atol=1e-6)
+BACKENDS: list[Backend] = [
+    Knn(),
+    Knn(3),
+    Knn(2, by_domain=True),
+    LocalDensity(),
+    LocalDensity(1),
+    LocalDensity(2, ratio=False),
+    Gaussian(),
+    DomainMoments(),
+    DomainMoments(by_row=True),
+    BandGaussians(2),
+    BandGaussians(2, average=True),
+    ConditionCentres(),
+    ConditionCentres(cosine=True),
+]
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
+def named(backend: Backend) -> str:
+    return repr(backend).replace(" ", "")
+
+
+def many(seed: int, per_group: int, groups: int = 12, dimensions: int = 6) -> References:
+    samples = per_group * groups
+    group = np.repeat(np.arange(groups), per_group)
+    return References.of(points(seed, samples, dimensions), group, group % 4 == 3, group % 5)
+
+
+def naive(backend: Backend, references: References) -> np.ndarray:
+    scores = np.empty(len(references))
+    for group in np.unique(references.group):
+        held = references.group == group
+        scores[held] = scored(backend.detector, backend.fit(references[~held]), references.features[held])
+    return scores
+
+
+# Leave-one-out --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=named)
+@given(known=references())
+def test_leaving_a_group_out_is_fitting_without_it(backend: Backend, known: References) -> None:
+    np.testing.assert_allclose(backend.leave_one_out(known), naive(backend, known), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=named)
 @pytest.mark.parametrize("per_group", [1, 3, 8])
-def test_leaving_a_group_out_is_fitting_without_it_in_many_dimensions(
-    detector: type[Nearest | Mahalanobis], per_group: int
-) -> None:
-    features, groups = points(per_group, 48, 20), np.repeat(np.arange(48 // per_group), per_group)
-    scores = detector.leave_one_out(features, groups)
+def test_leaving_a_group_out_is_fitting_without_it_in_many_dimensions(backend: Backend, per_group: int) -> None:
+    known = many(per_group, per_group)
 
-    for group in np.unique(groups):
-        held = groups == group
-        naive = detector.fit(features[~held], groups[~held]).score(features[held])
-        np.testing.assert_allclose(scores[held], naive, rtol=1e-5)
+    np.testing.assert_allclose(backend.leave_one_out(known), naive(backend, known), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
-def test_further_away_is_stranger(detector: type[Nearest | Mahalanobis]) -> None:
-    features = points(1, 60, 5)
-    fitted = detector.fit(features, np.arange(60))
-    away = features.mean(axis=0) + np.outer([0, 10, 100, 1_000], np.ones(5)).astype(np.float32)
+@pytest.mark.parametrize("backend", BACKENDS, ids=named)
+def test_a_segment_of_several_rows_is_left_out_whole(backend: Backend) -> None:
+    rows = points(4, 36, 5).reshape(12, 3, 5)
+    known = References.of(rows, np.arange(12) // 2, np.arange(12) > 7, np.arange(12) % 2)
 
-    assert (np.diff(fitted.score(away)) > 0).all()
-
-
-@pytest.mark.train
-def test_nearest_is_scikit_learns_distance_over_its_local_density() -> None:
-    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - not in the test group
-
-    features, queries = points(2, 80, 6), points(3, 15, 6)
-    neighbours = NearestNeighbors().fit(features.astype(float))
-    density = neighbours.kneighbors(n_neighbors=NEIGHBOURS)[0].mean(axis=1)
-    far, which = neighbours.kneighbors(queries.astype(float), n_neighbors=80)
-    expected = (far / density[which]).min(axis=1)
-
-    np.testing.assert_allclose(Nearest.fit(features, np.arange(80)).score(queries), expected, rtol=1e-5)
+    np.testing.assert_allclose(backend.leave_one_out(known), naive(backend, known), rtol=1e-5, atol=1e-6)
 
 
-def test_a_neighbour_from_the_same_clip_makes_nothing_dense() -> None:
-    """Two points of one clip lie together, the others one apart on a line."""
-    features = np.array([[0], [0.01], [1], [2], [3], [4], [5]], np.float32)
-    grouped = Nearest.fit(features, np.array([0, 0, 1, 2, 3, 4, 5]))
-    alone = Nearest.fit(features, np.arange(7))
+@pytest.mark.parametrize("backend", BACKENDS, ids=named)
+def test_references_come_in_no_order(backend: Backend) -> None:
+    known, order = many(7, 2), np.random.default_rng(0).permutation(24)
+    fitted, shuffled = backend.fit(known), backend.fit(known[order])
 
-    assert grouped.density[0] == pytest.approx(np.mean([1, 2, 3, 4]))
-    assert alone.density[0] == pytest.approx(np.mean([0.01, 1, 2, 3]))
-
-
-def test_a_sparse_region_is_as_normal_as_a_dense_one() -> None:
-    """Half a spacing away from a dense row, and from one ten times as sparse."""
-    dense, sparse = np.arange(20.0), 1_000 + 10 * np.arange(20.0)
-    fitted = Nearest.fit(np.concatenate([dense, sparse])[:, None].astype("f4"), np.arange(40))
-    between = fitted.score(np.array([[10.5], [1_105]], np.float32))
-
-    assert between[0] == pytest.approx(between[1], rel=1e-4)
+    queries = points(8, 9, 6)
+    np.testing.assert_allclose(shuffled.score(queries), fitted.score(queries), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(backend.leave_one_out(known[order]), backend.leave_one_out(known)[order], rtol=1e-6)
 
 
-def test_references_that_coincide_give_finite_scores() -> None:
-    fitted = Nearest.fit(np.ones((10, 3), np.float32), np.arange(10))
+@pytest.mark.parametrize("backend", [one for one in BACKENDS if one.detector != "cosine"], ids=named)
+def test_further_away_is_stranger(backend: Backend) -> None:
+    known = References.of(points(1, 60, 5), target=np.arange(60) > 50)
+    direction = -known.features.mean(axis=0)
 
-    assert (fitted.density == np.float32(FLOOR)).all()
-    assert np.isfinite(fitted.score(np.full((1, 3), 2, np.float32))).all()
+    far = backend.fit(known).score(np.outer([1, 10, 100, 1_000], direction).astype(np.float32))
 
-
-@pytest.mark.train
-@pytest.mark.parametrize(("samples", "dimensions"), [(200, 5), (30, 30), (12, 60)])
-def test_the_shrunk_covariance_is_scikit_learns(samples: int, dimensions: int) -> None:
-    from sklearn import covariance  # noqa: PLC0415 - not in the test group
-
-    centred = points(samples, samples, dimensions).astype(float)
-    centred -= centred.mean(axis=0)
-    expected, _ = covariance.ledoit_wolf(centred, assume_centered=True)
-    np.testing.assert_allclose(ledoit_wolf(centred), expected, rtol=1e-9, atol=1e-9)
+    assert (np.diff(far) > 0).all()
 
 
-@pytest.mark.train
-def test_mahalanobis_is_scipys_distance() -> None:
-    from scipy.spatial.distance import cdist  # noqa: PLC0415 - not in the test group
+@pytest.mark.parametrize("backend", BACKENDS, ids=named)
+def test_references_that_coincide_give_finite_scores(backend: Backend) -> None:
+    known = References.of(np.ones((10, 3), np.float32), target=np.arange(10) > 7)
 
-    features, queries = points(5, 50, 8), points(6, 9, 8)
-    mean = features.mean(axis=0, dtype=float)
-    inverse = np.linalg.inv(ledoit_wolf(features - mean))
-    expected = cdist(queries, mean[None], "mahalanobis", VI=inverse)[:, 0]
-
-    np.testing.assert_allclose(Mahalanobis.fit(features, np.arange(50)).score(queries), expected, rtol=1e-4)
+    assert np.isfinite(backend.leave_one_out(known)).all()
+    assert np.isfinite(backend.fit(known).score(np.full((1, 3), 2, np.float32))).all()
 
 
-def test_features_that_never_vary_have_a_covariance_that_can_be_inverted() -> None:
-    fitted = Mahalanobis.fit(np.ones((6, 3), np.float32), np.arange(6))
+@pytest.mark.parametrize("backend", BACKENDS, ids=named)
+@pytest.mark.parametrize("target", [False, True])
+def test_one_domain_is_enough(backend: Backend, target: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    known = References.of(points(9, 20, 4), target=np.full(20, target))
 
-    assert fitted.score(np.ones((1, 3), np.float32)) == [0]
-    assert np.isfinite(fitted.score(np.zeros((1, 3), np.float32))).all()
+    assert np.isfinite(backend.leave_one_out(known)).all()
+    assert np.isfinite(backend.fit(known).score(points(10, 5, 4))).all()
+
+
+def test_a_group_is_held_out_once_alone_or_in_one_of_a_few_folds() -> None:
+    group = np.repeat(np.arange(50), 3)
+    alone, spread = list(held_out(group)), list(held_out(group, MOST_FOLDS))
+
+    assert len(alone) == 50
+    assert len(spread) == MOST_FOLDS
+    for masks in (alone, spread):
+        assert np.sum(masks, axis=0).tolist() == [1] * 150
+        assert all(set(group[held]).isdisjoint(group[~held]) for held in masks)
+
+
+def test_what_is_fitted_anew_for_a_fold_has_seen_nothing_of_it() -> None:
+    """Fifty groups, each alone in its place: seen, it would be at no distance."""
+    known = References.of(100 * np.eye(50, dtype=np.float32), np.arange(50))
+
+    assert refitted(Knn(), known) == pytest.approx(np.full(50, 100 * 2**0.5))
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_segment_is_as_strange_as_its_rows_are_on_average() -> None:
+    rows = points(3, 12, 4).reshape(3, 4, 4)
+    fitted = Knn().fit(References.of(points(2, 30, 4)))
+
+    expected = [fitted.score(segment).mean() for segment in rows]
+    np.testing.assert_allclose(scored("neighbours", fitted, rows), expected, rtol=1e-12)
+
+
+def test_every_row_of_a_segment_is_a_reference_with_its_labels() -> None:
+    known = References.of(points(5, 12, 2).reshape(4, 3, 2), np.array([7, 7, 8, 9]), np.array([0, 1, 0, 1], bool))
+    rows = known.rows()
+
+    assert (len(known), len(rows)) == (4, 12)
+    assert rows.group.tolist() == [7] * 6 + [8] * 3 + [9] * 3
+    assert rows.clip.tolist() == sorted([0, 1, 2, 3] * 3)
+    assert rows.target.tolist() == ([False] * 3 + [True] * 3) * 2
+    np.testing.assert_array_equal(rows.features[4], known.features[1, 1])
+
+
+# What a bundle keeps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", DETECTORS.values(), ids=list(DETECTORS))
+def test_a_detector_says_how_long_each_of_its_arrays_is(kind: type) -> None:
+    assert [field.name for field in fields(kind)] == list(kind.AXES)
+    assert not {"feature_mean", "feature_deviation", "centre"} & set(kind.AXES)  # the part's own, stored beside them
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, OwnClasses((1,)), OwnClasses((1,), odds=True), AsItIs()], ids=named)
+def test_a_back_end_learns_the_detector_it_names(backend: Backend) -> None:
+    width = 1 if backend == AsItIs() else 5
+    known = References.of(points(6, 20, width), target=np.arange(20) > 15, attribute=np.arange(20) // 8)
+    fitted = backend.fit(known)
+    sizes: dict[str, int] = {"D": width}
+
+    assert type(fitted) is DETECTORS[backend.detector]
+    for name, axes in fitted.AXES.items():
+        array = getattr(fitted, name)
+        assert array.dtype == np.float32
+        assert list(array.shape) == [sizes.setdefault(axis, size) for axis, size in zip(axes, array.shape, strict=True)]
+    assert replace(fitted) is not fitted
+    assert fitted.score(known.features).shape == (20,)

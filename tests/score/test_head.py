@@ -3,20 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_asd.errors import AudioError
-from edge_asd.score.head import fit_head
+from edge_asd.errors import AudioError, ConfigError
+from edge_asd.score.head import Fusion, Head, fit_head
 from edge_asd.score.listener import evidence
-from edge_asd.score.part import NETWORK_PART, STATISTICS_PARTS, Evidence
-from tests.example import COARSE, SECOND, embed, noise
+from edge_asd.score.neighbour import Knn
+from edge_asd.score.part import STATISTICS_PARTS, Evidence, Normal, PartSpec
+from tests.example import COARSE, NETWORK_PARTS, SECOND, embed, noise
 
-PARTS = (*STATISTICS_PARTS, NETWORK_PART)
+PARTS = {**STATISTICS_PARTS, **NETWORK_PARTS}
 
 
 def heard(seed: int, level: float = 0.05) -> Evidence:
     return evidence(SECOND, COARSE, embed, noise(seed, 16_000, level))
 
 
-NORMALS = [heard(seed) for seed in range(20)]
+NORMALS = [Normal(heard(seed)) for seed in range(20)]
 
 
 def test_the_fused_score_is_the_mean_of_the_parts() -> None:
@@ -58,3 +59,106 @@ def test_four_clips_are_too_few() -> None:
     with pytest.raises(AudioError, match="need at least 5 normal clips to fit a head, got 4; record more"):
         fit_head(PARTS, NORMALS[:4])
     fit_head(PARTS, NORMALS[:5])
+
+
+# Fusion ---------------------------------------------------------------------------------------------------------------
+
+Z = np.array([[1.0, 4.0], [2.0, 0.0], [6.0, -1.0]])
+NAMES = ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [
+        (Fusion(), [3.0, 1.0]),
+        (Fusion(weights={"a": 3.0}), [2.2, 2.2]),
+        (Fusion(weights={"a": 0.5, "b": 0.0, "c": 1.5}), [4.75, 0.25]),
+        (Fusion("min"), [1.0, -1.0]),
+        (Fusion("min", {"a": 0.0}), [2.0, -1.0]),
+        (Fusion("min", {"a": 0.0, "b": 0.1, "c": 9.0}), [2.0, -1.0]),
+    ],
+    ids=str,
+)
+def test_z_scores_are_fused_by_the_rule_and_the_weights(fusion: Fusion, expected: list[float]) -> None:
+    assert fusion.fuse(Z, fusion.over(NAMES)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "complaint"),
+    [
+        (Fusion(weights={"d": 1.0, "e": 0.0}), "fusion weighs d, e; the parts are a, b, c"),
+        (Fusion(weights=dict.fromkeys(NAMES, 0.0)), "fusion gives weight 0 to all of a, b, c; give one of them more"),
+    ],
+)
+def test_weights_of_nothing_and_no_weights_at_all_are_refused(fusion: Fusion, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        fusion.over(NAMES)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_is_0_or_more(weight: float) -> None:
+    with pytest.raises(ValueError, match=r"weights of fusion must be 0 or more, got \{'a': "):
+        Fusion(weights={"a": weight, "b": 1.0})
+
+
+def test_a_part_without_weight_is_shown_and_not_fused() -> None:
+    silent, _ = fit_head(PARTS, NORMALS, Fusion(weights={"neighbour": 0.0, "network": 2.0}))
+    verdict = silent.judge(heard(30))
+    z = {part.name: part.z for part in verdict.parts}
+
+    assert list(z) == ["indicators", "spectrum", "neighbour", "network"]
+    assert verdict.score == pytest.approx((z["indicators"] + z["spectrum"] + 2 * z["network"]) / 4)
+
+
+def test_the_least_of_the_parts_is_the_score() -> None:
+    verdict = fit_head(PARTS, NORMALS, Fusion("min"))[0].judge(heard(30))
+
+    assert verdict.score == pytest.approx(min(part.z for part in verdict.parts))
+
+
+@pytest.mark.parametrize("fusion", [Fusion("min"), Fusion(weights={"spectrum": 3.0})], ids=str)
+def test_what_is_calibrated_is_the_fused_score(fusion: Fusion) -> None:
+    head, left_out = fit_head(PARTS, NORMALS, fusion)
+
+    assert head.calibration.body[-1] == pytest.approx(np.median(left_out))
+    assert left_out != pytest.approx(fit_head(PARTS, NORMALS)[1])
+
+
+TWICE = {**PARTS, PartSpec("network.near", "embedding", "neighbours"): Knn()}
+
+
+def segments_of(head: Head, only: str) -> np.ndarray:
+    part = next(part for part in head.parts if part.spec.name == only)
+    return part.z(heard(30))
+
+
+def test_segment_scores_are_fused_as_the_clip_is() -> None:
+    mean, _ = fit_head(TWICE, NORMALS, Fusion(weights={"network": 3.0}))
+    least, _ = fit_head(TWICE, NORMALS, Fusion("min"))
+    one, other = (segments_of(mean, name) for name in ("network", "network.near"))
+
+    assert mean.judge(heard(30)).segment_scores == pytest.approx((3 * one + other) / 4)
+    assert least.judge(heard(30)).segment_scores == pytest.approx(np.minimum(one, other))
+
+
+def test_segments_of_a_part_without_weight_are_not_shown() -> None:
+    one, _ = fit_head(TWICE, NORMALS, Fusion(weights={"network": 0.0}))
+    none, _ = fit_head(TWICE, NORMALS, Fusion(weights={"network": 0.0, "network.near": 0.0}))
+
+    assert one.judge(heard(30)).segment_scores == pytest.approx(segments_of(one, "network.near"))
+    assert none.judge(heard(30)).segment_scores == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "fusion", "complaint"),
+    [
+        (PARTS, Fusion(weights={"netwrok": 0.0}), "fusion weighs netwrok; the parts are indicators, spectrum, "),
+        ({**PARTS, PartSpec("network", "embedding", "neighbours"): Knn()}, None, "parts share a name: .*network, net"),
+    ],
+    ids=["unknown", "twins"],
+)
+def test_a_head_that_makes_no_sense_is_the_operators_mistake(
+    parts: dict[PartSpec, Knn], fusion: Fusion | None, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        fit_head(parts, NORMALS, fusion)

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.listener import Listener, evidence
-from edge_asd.score.part import NETWORK_PART, STATISTICS_PARTS
+from edge_asd.score.part import STATISTICS_PARTS
 from edge_asd.signal.segment import Block, Windows, segments
-from tests.example import COARSE, SECOND, embed, head, noise
+from tests.example import COARSE, NETWORK_PARTS, SECOND, embed, head, noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ALARM = 2.0
-HEAD, HEAD_WITH_NETWORK = head(SECOND), head(SECOND, (*STATISTICS_PARTS, NETWORK_PART), embed)
+HEAD, HEAD_WITH_NETWORK = head(SECOND), head(SECOND, {**STATISTICS_PARTS, **NETWORK_PARTS}, embed)
 SOUND = noise(100, 100_000)
 CLIP = SECOND.clip
 
@@ -154,9 +154,18 @@ def test_a_clip_shorter_than_a_segment_is_judged_as_if_repeated() -> None:
 
 
 def test_the_network_sees_the_segments_of_the_clip_in_order() -> None:
-    seen = evidence(SECOND, COARSE, lambda segment: segment[:4].copy(), SOUND[:CLIP])
+    seen = evidence(
+        SECOND, COARSE, lambda s: {"begins": s[:4].copy(), "rows": s[:6].reshape(2, 3).copy()}, SOUND[:CLIP]
+    )
 
-    np.testing.assert_array_equal(seen.embeddings, segments(SECOND, SOUND[:CLIP])[:, :4])
+    cut = segments(SECOND, SOUND[:CLIP])
+    assert set(seen.outputs) == {"begins", "rows"}
+    np.testing.assert_array_equal(seen.outputs["begins"], cut[:, :4])
+    np.testing.assert_array_equal(seen.outputs["rows"], cut[:, :6].reshape(-1, 2, 3))
+
+
+def test_without_a_network_there_are_no_outputs() -> None:
+    assert dict(evidence(SECOND, COARSE, None, SOUND[:CLIP]).outputs) == {}
 
 
 def test_health_is_read_against_the_alarm_threshold() -> None:

@@ -16,7 +16,7 @@ from edge_asd.bundle import Golden, HeadCard, Manifest, Thresholds, golden_score
 from edge_asd.errors import AudioError, ConfigError, HeadUnknown
 from edge_asd.score.head import fit_head
 from edge_asd.score.listener import Listener, evidence
-from edge_asd.score.part import STATISTICS_PARTS
+from edge_asd.score.part import STATISTICS_PARTS, Normal
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 from train.data import load, scan
@@ -59,9 +59,9 @@ def bundle(path: Path, data: Path, *keys: str) -> Path:
     heads, cards, golden = {}, {}, {}
     for key in keys:
         clips = [load(clip, 16_000) for clip in scan([data]) if (clip.key, clip.split) == (key, "train")]
-        head, _ = fit_head(STATISTICS_PARTS, [evidence(WINDOWS, LogMel(), None, clip) for clip in clips])
+        head, _ = fit_head(STATISTICS_PARTS, [Normal(evidence(WINDOWS, LogMel(), None, clip)) for clip in clips])
         card = HeadCard(
-            parts=STATISTICS_PARTS,
+            parts=tuple(STATISTICS_PARTS),
             thresholds=Thresholds(decision=1.0, alarm=2.0),
             clips=len(clips),
             level_dbfs=(-40.0, -30.0),
