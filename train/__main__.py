@@ -111,23 +111,42 @@ def builtin(
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - a command line is its arguments
     bundle: Annotated[Path, typer.Argument(help="NAME.asd.")],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Folder for score, decision and result files.")] = None,
     head: Annotated[str | None, typer.Option(help="Judge all machines by this head.")] = None,
     machine: Annotated[list[str] | None, typer.Option(help="Only this one, set/machine/section; repeatable.")] = None,
     precision: Annotated[str, typer.Option(help="int8, or fp32 for diagnosis.")] = "int8",
+    protocol: Annotated[str, typer.Option(help="Metrics of 2020, of 2021, or of 2022 and later.")] = "2022",
+    oracle: Annotated[bool, typer.Option("--oracle", help="Mark what was chosen on labels of test clips.")] = False,
 ) -> None:
     """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
     from train.evaluate import evaluate as judge  # noqa: PLC0415
-    from train.evaluate import show  # noqa: PLC0415
+    from train.judge import PROTOCOLS  # noqa: PLC0415
+    from train.table import show  # noqa: PLC0415
 
     if precision not in {"int8", "fp32"}:
         msg = f"no precision {precision!r}; choose int8 or fp32"
         raise ConfigError(msg)
     graph: Literal["int8", "fp32"] = "fp32" if precision == "fp32" else "int8"
-    show(judge(bundle, data, out, head=head, machines=machine or (), precision=graph, console=Console(stderr=True)))
+    year = next((known for known in PROTOCOLS if known == protocol), None)
+    if year is None:
+        msg = f"no protocol {protocol!r}; choose {', '.join(PROTOCOLS[:-1])}, or {PROTOCOLS[-1]} for it and later years"
+        raise ConfigError(msg)
+    show(
+        judge(
+            bundle,
+            data,
+            out,
+            head=head,
+            machines=machine or (),
+            precision=graph,
+            protocol=year,
+            oracle=oracle,
+            console=Console(stderr=True),
+        )
+    )
 
 
 @app.command()

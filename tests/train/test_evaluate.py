@@ -20,15 +20,17 @@ from edge_asd.score.part import STATISTICS_PARTS
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 from train.data import load, scan
-from train.evaluate import FUSED, evaluate, show
+from train.evaluate import evaluate
+from train.evaluation import FUSED
 from train.judge import harmonic_mean
+from train.table import show
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from train.evaluate import Evaluation
+    from train.evaluation import Evaluation
 
 WINDOWS = Windows(segment=4_000, clip=8_000)
 
