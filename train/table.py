@@ -94,7 +94,8 @@ def _overall(evaluation: Evaluation, *, plain: bool) -> Table:
 
 def _table(*columns: str, plain: bool) -> Table:
     """The first column is of words, the others of numbers."""
-    table = Table(box=None if plain else box.SIMPLE_HEAD, padding=(0, 2, 0, 0) if plain else (0, 1))
+    gap = 2 if plain else 1  # and a line's own place, where lines are drawn
+    table = Table(box=None if plain else box.SIMPLE_HEAD, padding=(0, gap, 0, 0), show_edge=False)
     first, *rest = columns
     table.add_column(first, min_width=NAME_WIDTH, overflow="fold")
     for column in rest:

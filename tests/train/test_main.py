@@ -89,6 +89,7 @@ def test_statistics_are_fitted_without_torch_and_the_next_command_is_told(tmp_pa
         (("fit", "grhd", "--data", "NOWHERE", "--out", "RUN"), "no such folder: "),
         (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
         (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
+        (("evaluate", "a.asd", "--data", "DATA", "--protocol", "2024"), "choose 2020, 2021, or 2022 for it and later"),
         (("evaluate", BUILTIN, "--data", "DATA"), "no test clips in "),
         (
             ("evaluate", BUILTIN, "--data", "TESTS"),
