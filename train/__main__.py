@@ -27,6 +27,7 @@ Data = Annotated[list[Path], typer.Option("--data", help="Data set folder; may b
 Machines = Annotated[
     list[str] | None, typer.Option("--machine", help="Only these, set/machine/section, * for any; repeatable.")
 ]
+Truth = Annotated[Path | None, typer.Option(help="An official evaluator's folder, for labels of test clips.")]
 Channel = Annotated[int | None, typer.Option(min=1, help="The one to take of recordings that have several.")]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out recordings that cannot be read.")]
 
@@ -42,9 +43,7 @@ def data(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR…", help="Data sets, or normal recordings of a machine.")
     ],
-    truth: Annotated[
-        Path | None, typer.Option(help="An official evaluator's folder, for labels of test clips.")
-    ] = None,
+    truth: Truth = None,
     channel: Channel = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -157,20 +156,35 @@ def evaluate(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Folder for score, decision and result files.")] = None,
     head: Annotated[str | None, typer.Option(help="Judge all machines by this head.")] = None,
-    machine: Annotated[list[str] | None, typer.Option(help="Only this one, set/machine/section; repeatable.")] = None,
+    machine: Machines = None,
     precision: Annotated[
         str | None, typer.Option(help="int8 or fp32, for diagnosis; else the graph its heads belong to.")
     ] = None,
+    protocol: Annotated[str, typer.Option(help="Metrics of 2020, of 2021, or of 2022 and later.")] = "2022",
+    oracle: Annotated[bool, typer.Option("--oracle", help="Mark what was chosen on labels of test clips.")] = False,
+    truth: Truth = None,
+    channel: Channel = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
+    from train.data import checked, trials  # noqa: PLC0415
     from train.evaluate import evaluate as judge  # noqa: PLC0415
-    from train.evaluate import show  # noqa: PLC0415
+    from train.judge import PROTOCOLS  # noqa: PLC0415
+    from train.table import show  # noqa: PLC0415
 
     if precision not in {None, "int8", "fp32"}:
         msg = f"no precision {precision!r}; choose int8 or fp32"
         raise ConfigError(msg)
     graph: Literal["int8", "fp32"] | None = "fp32" if precision == "fp32" else "int8" if precision else None
-    show(judge(bundle, data, out, head=head, machines=machine or (), precision=graph, console=Console(stderr=True)))
+    year = next((known for known in PROTOCOLS if known == protocol), None)
+    if year is None:
+        msg = f"no protocol {protocol!r}; choose {', '.join(PROTOCOLS[:-1])}, or {PROTOCOLS[-1]} for it and later years"
+        raise ConfigError(msg)
+    clips = trials(data, machines=machine or (), truth=truth, channel=channel)
+    with show_progress() as progress:
+        clips = checked(clips, skip_broken=skip_broken, progress=progress)
+    console = Console(stderr=True)
+    show(judge(bundle, clips, out, head=head, precision=graph, protocol=year, oracle=oracle, console=console))
 
 
 @app.command()

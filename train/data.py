@@ -128,6 +128,21 @@ def normals(folders: Sequence[Path], *, channel: int | None = None) -> list[Clip
     return clips
 
 
+def trials(
+    folders: Sequence[Path], *, machines: Sequence[str] = (), truth: Path | None = None, channel: int | None = None
+) -> list[Clip]:
+    """The clips to be judged, of machines whose identity matches one of the patterns.
+
+    Raises:
+        ConfigError: there are none, or a pattern matches no machine.
+    """
+    clips = [clip for clip in scan(folders, truth=truth, channel=channel) if clip.split == "test"]
+    if not clips:
+        msg = f"no test clips in {_list(folders)}: nothing to evaluate"
+        raise ConfigError(msg)
+    return chosen(clips, machines)
+
+
 def load(clip: Clip, rate: int) -> NDArray[np.float32]:
     """The clip's samples (L,) at ``rate`` hertz.
 

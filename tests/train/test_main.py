@@ -122,6 +122,7 @@ def test_render_names_every_machine_it_knows() -> None:
         (("data", "DATA", "--truth", "NOWHERE"), "no ground truth in "),
         (("export", "NOWHERE", "--out", "a.asd"), "is no run folder"),
         (("evaluate", "a.asd", "--data", "DATA", "--precision", "int4"), "no precision 'int4'; choose int8 or fp32"),
+        (("evaluate", "a.asd", "--data", "DATA", "--protocol", "2024"), "choose 2020, 2021, or 2022 for it and later"),
         (("evaluate", BUILTIN, "--data", "DATA"), "no test clips in "),
         (
             ("evaluate", BUILTIN, "--data", "TESTS"),
