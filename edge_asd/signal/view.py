@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 REVISION = 1
-"""of the computations in this file; counted up whenever one gives other numbers"""
+"""of the numbers this file computes: raise it with any change to them, and what was kept of them is forgotten"""
+LINEAR_HERTZ, LINEAR_MELS = 1_000.0, 15.0
+"""up to which Slaney's scale is linear"""
+STEEPNESS = 27.0 / math.log(6.4)
+"""mels by which it rises beyond while the frequency grows e-fold"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,9 @@ class LogMel:
     """hertz"""
     floor: float = 1e-10
     """power below which the logarithm is clipped"""
+    scale: Literal["htk", "slaney"] = "htk"
+    """of the mel bands: HTK's with triangles of unit height, as torchaudio has them, or Slaney's with triangles of
+    unit area, as librosa has them"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
@@ -45,8 +52,9 @@ class LogMel:
 
 
 def fingerprint(spec: LogMel) -> str:
-    """What a front end is known by, SHA-256 in hex: equal fingerprints compute equal features."""
-    return hashlib.sha256(f"{REVISION} {asdict(spec)}".encode()).hexdigest()
+    """What a front end's numbers may be kept under: SHA-256, hex, of all it is and of how it is computed."""
+    numbers = {name: value if isinstance(value, str) else float(value) for name, value in asdict(spec).items()}
+    return hashlib.sha256(repr((REVISION, sorted(numbers.items()))).encode()).hexdigest()
 
 
 def log_mel(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,12 +95,13 @@ def decibels(spec: LogMel, power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @cache
 def mel_bank(spec: LogMel) -> NDArray[np.float32]:
-    """Triangles (F, M) of unit height on the HTK mel scale, 2595·log10(1 + f/700)."""
-    edges = _hertz(np.linspace(_mel(spec.f_min), _mel(spec.f_max), spec.n_mels + 2))
+    """Triangles (F, M) on the mel scale; methods.md §0."""
+    edges = _edges(spec)
     bins = np.fft.rfftfreq(spec.n_fft, 1 / spec.sample_rate)[:, None]
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rise, fall = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
-    return np.maximum(np.minimum(rise, fall), 0.0).astype(np.float32)
+    height = 2.0 / (upper - lower) if spec.scale == "slaney" else 1.0
+    return (height * np.maximum(np.minimum(rise, fall), 0.0)).astype(np.float32)
 
 
 @cache
@@ -101,9 +110,26 @@ def _hann(length: int) -> NDArray[np.float32]:
     return np.hanning(length + 1)[:-1].astype(np.float32)
 
 
-def _mel(hertz: float) -> float:
+def _edges(spec: LogMel) -> NDArray[np.float64]:
+    """Where triangles begin, peak and end: (M + 2,) hertz, equally spaced in mels."""
+    mel, hertz = (_slaney, _slaney_hertz) if spec.scale == "slaney" else (_htk, _htk_hertz)
+    return hertz(np.linspace(mel(spec.f_min), mel(spec.f_max), spec.n_mels + 2))
+
+
+def _htk(hertz: float) -> float:
     return 2595.0 * float(np.log10(1.0 + hertz / 700.0))
 
 
-def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+def _htk_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+def _slaney(hertz: float) -> float:
+    if hertz < LINEAR_HERTZ:
+        return hertz * LINEAR_MELS / LINEAR_HERTZ
+    return LINEAR_MELS + STEEPNESS * math.log(hertz / LINEAR_HERTZ)
+
+
+def _slaney_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    beyond = LINEAR_HERTZ * np.exp((mel - LINEAR_MELS) / STEEPNESS)
+    return np.where(mel < LINEAR_MELS, mel * LINEAR_HERTZ / LINEAR_MELS, beyond)

@@ -1,32 +1,37 @@
-"""A task and batches of noise: enough to look at a network's shapes, losses and gradients."""
+"""A task, batches of noise, and what tests of every method ask of a network."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import onnxruntime
 import torch
+from torch import Tensor, nn
 
+from train.graph import to_onnx
 from train.method.task import Batch, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from train.method.task import Method
 
 
-def task(sections: int = 2, sizes: Sequence[int] = (5, 5), seconds: int = 2) -> Task:
-    """Segments of so many seconds at 16 kHz; groups dealt out to the sections in turn."""
-    names = tuple(f"set/machine/{number:02d}" for number in range(sections))
+def task(sections: int = 3, sizes: Sequence[int] = (10,) * 6, samples: int = 32_000) -> Task:
+    """Segments at 16 kHz; groups dealt out to the sections in turn."""
+    names = tuple(f"toy/machine/{number:02d}" for number in range(sections))
     groups = tuple(f"{names[number % sections]} {number}" for number in range(len(sizes)))
-    samples = 16_000 * seconds
     return Task(samples, 128, 1 + samples // 512, 1024, 512, names, groups, tuple(sizes))
 
 
 def batch(count: int, about: Task, seed: int = 0) -> Batch:
-    """Log-mel, waveform, and soft targets that sum to one."""
+    """Log-mel of about −40 dB, waveform, and soft targets that sum to one."""
     torch.manual_seed(seed)
     views = {
-        "log_mel": 20.0 * torch.randn(count, about.mels, about.frames) - 40.0,
+        "log_mel": 15.0 * torch.randn(count, about.mels, about.frames) - 40.0,
         "waveform": 0.1 * torch.randn(count, about.samples),
     }
     section, group = (torch.rand(count, len(names)) for names in (about.sections, about.groups))
@@ -34,5 +39,64 @@ def batch(count: int, about: Task, seed: int = 0) -> Batch:
 
 
 def size(*modules: nn.Module) -> int:
-    """Parameters."""
+    """Numbers that are learned."""
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def macs(embedder: nn.Module, *views: Tensor) -> int:
+    """Multiplications of the convolutions and linear layers."""
+    total = 0
+
+    def count(layer: Any, _given: object, out: Tensor) -> None:  # noqa: ANN401 - any layer with a weight
+        nonlocal total
+        total += out.numel() * layer.weight[0].numel()
+
+    layers = [layer for layer in embedder.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        embedder(*views)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def lived(network: nn.Module, seed: int = 0) -> nn.Module:
+    """In evaluation mode, with batch norms that have seen something."""
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+            nn.init.normal_(module.bias)
+    return network.eval()
+
+
+def outputs(embedder: Any, *views: Tensor) -> dict[str, Tensor]:  # noqa: ANN401 - a module that is an Embedder
+    """By name."""
+    with torch.no_grad():
+        given = embedder(*views)
+    return dict(zip(embedder.outputs, (given,) if isinstance(given, Tensor) else given, strict=True))
+
+
+def in_onnx_runtime(embedder: Any, log_mel: Tensor) -> dict[str, NDArray[np.float32]]:  # noqa: ANN401 - same
+    """What the exported graph gives for one segment (1, M, T), by name."""
+    about = task(samples=512 * (log_mel.shape[2] - 1))
+    session = onnxruntime.InferenceSession(to_onnx(embedder, about), providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"log_mel": log_mel.numpy()}), strict=True))
+
+
+def learn(method: Method, lesson: Batch, steps: int, rate: float = 1e-3) -> list[float]:
+    """The losses of some steps with the same batch."""
+    network: Any = method
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    losses = []
+    for step in range(steps):
+        torch.manual_seed(1)
+        loss, _ = method.loss(lesson, step / steps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
