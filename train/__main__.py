@@ -1,4 +1,4 @@
-"""``python -m train COMMAND``: data, render, fit, export, evaluate."""
+"""``python -m train COMMAND``: data, render, fit, export, evaluate, sweep, report, bench."""
 
 from __future__ import annotations
 
@@ -185,6 +185,70 @@ def evaluate(
         clips = checked(clips, skip_broken=skip_broken, progress=progress)
     console = Console(stderr=True)
     show(judge(bundle, clips, out, head=head, precision=graph, protocol=year, oracle=oracle, console=console))
+
+
+@app.command()
+def sweep(
+    recipe: Annotated[list[str], typer.Argument(help="Methods, METHOD-paper, or paths of TOML files.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for a run folder each and the table; gone on with.")],
+    test: Annotated[list[Path] | None, typer.Option(help="Where the test clips are; in --data by default.")] = None,
+    machine: Machines = None,
+    each_machine: Annotated[bool, typer.Option("--each-machine", help="A model for each set/machine/section.")] = False,
+    each_kind: Annotated[bool, typer.Option("--each-kind", help="A model for each set/machine.")] = False,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Repeatable; 0 by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="The same as --seed 0, --seed 1, … so many times.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="In every run, as in settings.alpha=0.3; repeatable.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="As in settings.alpha=0.03,0.1,0.3; repeatable, all combinations are run."),
+    ] = None,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Add rows with the values of the grid that do best on the test labels.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core by default.")] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Ray cluster to do the runs: auto, local, ray://HOST:PORT or HOST:PORT. "
+            "All its nodes must see this checkout, --data, --test and --out in the same places."
+        ),
+    ] = None,
+    gpus_per_run: Annotated[
+        float, typer.Option(min=0.0, help="Of a Ray cluster that has any; a fraction shares one.")
+    ] = 1.0,
+) -> None:
+    """Fit, export and evaluate many runs and collect one table; the same command goes on where it was stopped."""
+    from train.sweep import Crew, Plan, show  # noqa: PLC0415
+    from train.sweep import sweep as do  # noqa: PLC0415
+
+    if (each_machine and each_kind) or (seed and seeds):
+        both = "--each-machine and --each-kind" if each_machine and each_kind else "--seed and --seeds"
+        msg = f"{both} contradict each other; give one of them"
+        raise ConfigError(msg)
+    plan = Plan(
+        tuple(recipe),
+        tuple(data),
+        out,
+        test=tuple(test or ()),
+        machines=tuple(machine or ()),
+        each="machine" if each_machine else "kind" if each_kind else None,
+        seeds=tuple(seed or range(seeds or 1)),
+        changes=tuple(change or ()),
+        grid=tuple(grid or ()),
+        epochs=epochs,
+    )
+    try:
+        with show_progress() as progress:
+            result = do(plan, Crew(workers, ray, gpus_per_run), progress, oracle=oracle)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last whole epochs", file=sys.stderr)
+        raise typer.Exit(130) from None
+    show(result, Console())
+    raise typer.Exit(1 if result.failed else 0)
 
 
 @app.command()
