@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from edge_asd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnContext, SpawnProcess
 
@@ -55,7 +55,7 @@ class Hand(NamedTuple):
 
 def locally(
     work: Callable[[T], str], jobs: Sequence[T], workers: int, tick: Callable[[], None]
-) -> Iterator[tuple[T, str]]:
+) -> Generator[tuple[T, str]]:
     """Jobs as they end, each with its error or nothing; every job has a process of its own, with its share of cores.
 
     A process that is killed is one failed job. Closing the iterator ends those that work, as Ctrl-C would.
@@ -134,7 +134,7 @@ def on_ray(
     *,
     workers: int | None = None,
     gpus: float = 0.0,
-) -> Iterator[tuple[T, str]]:
+) -> Generator[tuple[T, str]]:
     """The same as tasks of a Ray cluster, a core each, and so much of a GPU where the cluster has some.
 
     A task whose node is lost is begun again, and goes on from what lies on the disk.

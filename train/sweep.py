@@ -24,10 +24,10 @@ from edge_asd.bundle import open_bundle
 from edge_asd.errors import ConfigError, EdgeAsdError
 from train import tally
 from train.crew import cores, locally, on_ray
-from train.data import chosen, normals, scan
+from train.data import chosen, normals, trials
 from train.evaluate import evaluate
 from train.recipe import Recipe, changed, load_recipe
-from train.run import LOG, create, data_digest, write_json
+from train.run import LOG, Run, create, data_digest, write_json
 from train.tally import Mark, Outcome
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from train.data import Clip
-    from train.run import Run
 
 BUNDLE, EVALUATION, SAID, LOCK = "bundle.asd", "evaluation", "said.txt", ".lock"
+ORACLE = "oracle.json"
 LICENCE = "not for distribution: see its data"
 WIDTH = 160
 """columns of what is kept in a file"""
@@ -116,9 +116,10 @@ def sweep(plan: Plan, crew: Crew, progress: Progress, *, oracle: bool = False) -
     errors = _done(planned, crew, progress)
     outcomes = [outcome(cell, errors[cell.folder]) for cell in planned]
     extra = list[Outcome]()
+    (plan.out / ORACLE).unlink(missing_ok=True)  # one beside a table without such rows would belong to another
     if oracle:
         choices = tally.oracle(outcomes)
-        write_json(plan.out / "oracle.json", tally.choices_json(choices))
+        write_json(plan.out / ORACLE, tally.choices_json(choices))
         extra = tally.as_oracle(outcomes, choices)
     result = Result(tuple(tally.rows([*outcomes, *extra])), tuple(one for one in outcomes if one.error))
     tally.write(plan.out, result.rows, result.failed)
@@ -269,8 +270,9 @@ def do(cell: Cell) -> None:
     Raises:
         EdgeAsdError: as the single commands.
     """
-    clips = chosen(normals(cell.data), cell.machines)
-    run = create(cell.folder, cell.recipe, cell.data, clips, cell.machines)
+    run = Run(cell.folder, cell.recipe, cell.data, cell.machines)
+    clips = run.clips()
+    run = create(run, clips)
     with _alone(run), (run.folder / SAID).open("a") as said, redirect_stdout(said), redirect_stderr(said):
         console = Console(file=said, width=WIDTH)
         bundle = run.folder / BUNDLE
@@ -307,8 +309,8 @@ def _make(run: Run, clips: Sequence[Clip], bundle: Path, progress: Progress) -> 
 
 def _judge(cell: Cell, bundle: Path) -> None:
     """On the machines that the bundle has heads for; again when bundle or clips are others than before."""
-    opened = open_bundle(bundle, cell.recipe.precision)
-    clips = [clip for clip in scan(cell.test) if clip.split == "test" and clip.key in opened.heads]
+    opened = open_bundle(bundle)
+    clips = [clip for clip in trials(cell.test) if clip.key in opened.heads]
     if not clips:
         msg = f"no test clips of {', '.join(opened.heads)} in {', '.join(map(str, cell.test))}; give others with --test"
         raise ConfigError(msg)
@@ -318,8 +320,7 @@ def _judge(cell: Cell, bundle: Path) -> None:
     if _read(out / "asked.json") == asked:
         return
     shutil.rmtree(out, ignore_errors=True)
-    machines = sorted({clip.key for clip in clips})
-    evaluate(bundle, cell.test, out, machines=machines, precision=cell.recipe.precision)
+    evaluate(bundle, clips, out)
     write_json(out / "asked.json", asked)
 
 
@@ -331,7 +332,7 @@ def outcome(cell: Cell, error: str) -> Outcome:
     run = Outcome(cell.folder.name, cell.label, cell.values, cell.keys, cell.recipe.seed, {}, error=error)
     if error:
         return run
-    known = open_bundle(cell.folder / BUNDLE, cell.recipe.precision).manifest.metrics
+    known = open_bundle(cell.folder / BUNDLE).manifest.metrics
     return replace(
         run,
         marks=marks(_read(cell.folder / EVALUATION / "result.json")),

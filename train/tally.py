@@ -7,13 +7,15 @@ import io
 import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import groupby
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from train.evaluate import FUSED
+from train.evaluation import FUSED
 from train.file import write_whole
 from train.judge import harmonic_mean
 
@@ -27,6 +29,9 @@ ALL = "all"
 FIGURES = ("source", "target", "pauc", "omega")
 HEADINGS = ("recipe", "values", "machine", "score", "seeds", "source", "target", "pAUC", "Ω")
 COSTS = ("parameters", "MACs", "training s")
+UNKNOWN = "–"
+NAMED, TEXTS = 2, 5
+"""how many of the headings say of which runs, how many hold no figures"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +130,12 @@ def _over_all(group: Sequence[Outcome]) -> Iterator[Row]:
 def joint(marks: Iterable[Mark]) -> Mark:
     """Over machines: the harmonic mean of each figure, and for Ω of all its terms, as the official evaluator does."""
     marks = list(marks)
-    means = [_harmonic(getattr(mark, name) for mark in marks) for name in ("source", "target", "pauc")]
-    return Mark(*means, _harmonic(term for mark in marks for term in mark.terms))
+    return Mark(
+        _harmonic(mark.source for mark in marks),
+        _harmonic(mark.target for mark in marks),
+        _harmonic(mark.pauc for mark in marks),
+        _harmonic(term for mark in marks for term in mark.terms),
+    )
 
 
 def _marks(runs: Iterable[Outcome], score: str, kind: str | None = None) -> Iterator[Mark]:
@@ -264,37 +273,43 @@ def markdown(found: Sequence[Row], failed: Sequence[Outcome]) -> str:
     text = "%: mean ± standard deviation over seeds; harmonic means over machines.\n"
     if any(row.values == ORACLE for row in found):
         text += "Rows marked oracle were chosen on the labels of the test clips, for each kind of machine.\n"
-    text += "\n" + _grid((*HEADINGS, *COSTS), map(_cells, found), "lllll" + "r" * 7)
+    text += "\n" + _grid((*HEADINGS, *COSTS), map(_cells, found), "l" * TEXTS + "r" * 7)
     if failed:
         text += "\n" + _grid(("failed", "error"), ((run.run, run.error) for run in failed), "ll")
     return text
 
 
 def for_terminal(found: Sequence[Row], failed: Sequence[Outcome]) -> Iterator[Table]:
-    """The same for rich."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, heading in enumerate((*HEADINGS, *COSTS)):
-        table.add_column(heading, justify="right" if number > 4 else "left", no_wrap=number > 4)
-    for row in found:
-        table.add_row(*_cells(row), style="bold" if row.score == FUSED else None)
-    yield table
+    """The same for rich: a table for each recipe and its values, since one of all is wider than a terminal."""
+    for (recipe, values), group in groupby(found, lambda row: (row.recipe, row.values)):
+        lines = [(row, _cells(row)) for row in group]
+        table = Table(title=escape(f"{recipe} {values}"), title_justify="left", box=box.SIMPLE_HEAD)
+        for heading in HEADINGS[NAMED:]:
+            table.add_column(heading, justify="left" if heading in HEADINGS[:TEXTS] else "right")
+        for column in table.columns[:2]:
+            column.no_wrap = True
+        for row, cells in lines:
+            table.add_row(*cells[NAMED : len(HEADINGS)], style="bold" if row.score == FUSED else None)
+        costs = zip(COSTS, lines[-1][1][-len(COSTS) :], strict=True)
+        table.caption = ", ".join(f"{cost} {name}" for name, cost in costs if cost != UNKNOWN)
+        yield table
     if failed:
         wrong = Table("failed", "error", box=box.SIMPLE_HEAD)
         for run in failed:
-            wrong.add_row(run.run, run.error, style="red")
+            wrong.add_row(escape(run.run), escape(run.error), style="red")
         yield wrong
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    counts = ("–" if value is None else f"{value:,.0f}" for value in (row.parameters, row.macs))
+    counts = (UNKNOWN if value is None else f"{value:,.0f}" for value in (row.parameters, row.macs))
     figures = (_percent(row.figures[name]) for name in FIGURES)
-    seconds = "–" if row.seconds is None else f"{row.seconds.mean:.0f}"
+    seconds = UNKNOWN if row.seconds is None else f"{row.seconds.mean:.0f}"
     return (row.recipe, row.values, row.machine, row.score, str(row.seeds), *figures, *counts, seconds)
 
 
 def _percent(spread: Spread | None) -> str:
     if spread is None:
-        return "–"
+        return UNKNOWN
     said = f"{100 * spread.mean:.2f}"
     return said if spread.deviation is None else f"{said} ± {100 * spread.deviation:.2f}"
 

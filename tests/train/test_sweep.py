@@ -31,7 +31,7 @@ HERE = Crew(workers=2)
 TINY = """
 method = "stgram_mfn"
 [training]
-epochs = 6
+epochs = 3
 crops = 1
 batch = 8
 [[parts]]
@@ -145,6 +145,20 @@ def test_an_oracle_needs_something_to_choose_from(data: Path, tmp_path: Path) ->
         swept(Plan(("statistics",), (data,), tmp_path / "out"), oracle=True)
 
 
+@pytest.mark.parametrize(
+    ("flags", "both"),
+    [
+        (("--each-kind", "--each-machine"), "--each-machine and --each-kind"),
+        (("--seed", 1, "--seeds", 2), "--seed and"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(flags: tuple[object, ...], both: str) -> None:
+    answer = typed("statistics", "--data", "nowhere", "--out", "out", *flags)
+
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith(f"error: {both}")
+
+
 # Doing ----------------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +188,25 @@ def test_one_model_over_all_has_the_omega_that_its_evaluation_has(data: Path, tm
     written = json.loads((tmp_path / "statistics-0/evaluation/result.json").read_text())
     over_all = {row.score: row.figures["omega"] for row in result.rows if row.machine == ALL}
     assert {name: spread.mean for name, spread in over_all.items() if spread} == pytest.approx(written["omega"])
+
+
+def test_an_oracle_adds_rows_and_says_what_it_chose(data: Path, tmp_path: Path) -> None:
+    plan = Plan(("statistics",), (data,), tmp_path, machines=("set/*/00",), grid=("front_end.n_mels=64,128",))
+    seen = swept(plan, oracle=True)
+    chosen = json.loads((tmp_path / "oracle.json").read_text())["statistics"]
+    fixed = swept(plan)
+    assert not (tmp_path / "oracle.json").exists()
+
+    assert seen.rows[: len(fixed.rows)] == fixed.rows
+    assert list(chosen) == ["set/fan", "set/pump"]
+    for kind, choice in chosen.items():
+        omegas = {
+            row.values: row.figures["omega"].mean
+            for row in seen.rows
+            if (row.machine, row.score) == (f"{kind}/00", "fused") and row.figures["omega"]
+        }
+        assert omegas["oracle"] == omegas[f"front_end.n_mels={choice['values']['front_end.n_mels']}"]
+        assert omegas["oracle"] == choice["omega"] == max(omegas.values())
 
 
 def alone(data: Path, out: Path, *test: Path) -> Cell:
@@ -235,6 +268,7 @@ def test_two_sweeps_do_not_work_on_one_run(data: Path, tmp_path: Path) -> None:
     assert said == f"{cell.folder} is being worked on by another process; wait for it, or end it"
 
 
+@pytest.mark.timeout(300)
 def test_a_sweep_that_was_stopped_ends_where_an_unbroken_one_does(
     data: Path, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:

@@ -1,15 +1,30 @@
 from __future__ import annotations
 
 import csv
+import io
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import hmean
 
-from train.tally import ALL, Mark, Outcome, Row, as_oracle, choices_json, joint, markdown, oracle, rows, write
+from train.tally import (
+    ALL,
+    Mark,
+    Outcome,
+    Row,
+    as_oracle,
+    choices_json,
+    for_terminal,
+    joint,
+    markdown,
+    oracle,
+    rows,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,3 +233,12 @@ def test_the_tables_say_what_the_rows_say(tmp_path: Path) -> None:
 
 def test_tables_with_an_oracle_say_that_it_saw_the_labels() -> None:
     assert "labels of the test clips" in markdown(rows([*GRID, *as_oracle(GRID, oracle(GRID))]), [])
+
+
+def test_a_narrow_terminal_shows_every_name_and_figure() -> None:
+    table = rows([ran(seed=seed, fan=0.6 + seed / 10, pump=0.5) for seed in range(2)])
+    terminal = Console(width=80, force_terminal=True, file=io.StringIO(), color_system=None)
+    terminal.print(*for_terminal(table, [ran("a=1", error="[nan]")]))
+
+    said = set(cast("io.StringIO", terminal.file).getvalue().split())
+    assert {FAN, PUMP, ALL, "fused", "part", "65.00", "7.07", "r-a=1-0", "[nan]"} <= said
