@@ -252,6 +252,20 @@ def sweep(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders with an evaluation in each, or evaluations.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html, and report.md with its pictures.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="File for the tables alone.")] = None,
+) -> None:
+    """Set runs beside each other and beside published results, on one page."""
+    from train.report import report as write  # noqa: PLC0415
+
+    with show_progress() as progress:
+        written = write(runs, out, markdown, progress)
+    print("\n".join(map(str, written)))
+
+
+@app.command()
 def bench(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     bundle: Annotated[Path, typer.Argument(help="The bundle exported from it, with its fp32 graph.")],
