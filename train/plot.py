@@ -7,6 +7,7 @@ alone. Figures are white, on screens dark and light and on paper.
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from sklearn.metrics import roc_curve
 
 from train.judge import MAX_FPR
@@ -84,10 +85,10 @@ def histograms(systems: Sequence[Clips]) -> Figure:
         edges = _edges(clips.score, compressed=compressed)
         for row, domain in enumerate(("source", "target")):
             one: Axes = axes[row, column]
-            if compressed:
-                one.set_xscale("asinh", linear_width=LINEAR / 4)
             _histogram(one, clips, edges, target=domain == "target")
             one.set_ylabel(f"{domain}: clips")
+            if compressed:
+                _compress(one, edges[0], edges[-1])
         axes[0, column].set_title(_wrapped(clips.system), fontsize=10)
         axes[1, column].set_xlabel("score (z)")
     _legend(figure, _histogram_key())
@@ -102,6 +103,17 @@ def _histogram(axes: Axes, clips: Clips, edges: list[float], *, target: bool) ->
     if clips.threshold is not None:
         axes.axvline(clips.threshold, color=BLACK, linestyle="--", linewidth=1.2)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+
+
+def _compress(axes: Axes, low: float, high: float) -> None:
+    """As a logarithm far from zero, and linear near it."""
+    axes.set_xscale("asinh", linear_width=LINEAR / 4)
+    largest = max(-low, high)
+    steps = (1, 3) if largest < 1000 else (1,)
+    marks = [step * 10.0**power for power in range(1, 1 + math.ceil(math.log10(largest))) for step in steps]
+    axes.set_xticks([mark for mark in (*(-one for one in marks), 0.0, *marks) if low <= mark <= high])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _histogram_key() -> list[Any]:
@@ -221,7 +233,7 @@ def maps(systems: Sequence[Map]) -> Figure:
         flat.set(xticks=[], yticks=[])
         for axis in (solid.xaxis, solid.yaxis, solid.zaxis):
             axis.set_ticklabels([])
-    _legend(figure, _map_key(sections), columns=4)
+    _legend(figure, _map_key(sections), columns=2 * len(systems))
     return figure
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 PERPLEXITY = 30.0
+RATE = 10.0
+"""least learning rate of t-SNE: its usual 50 throws single points far out of small maps (divergence 0.63 in place of
+0.20 with 40 points in three dimensions, 0.94 in place of 0.47 with 160, alike with 800)"""
 LEAST = 5
 """points that a map makes sense of"""
 
@@ -75,6 +78,7 @@ def place(embedding: NDArray[np.float32], axes: int, seed: int = 0) -> NDArray[n
         raise ValueError(msg)
     spread = embedding.shape[1] >= axes and bool(np.ptp(embedding, axis=0).any())  # or principal axes there are none
     start, nearest = "pca" if spread else "random", min(PERPLEXITY, (len(embedding) - 1) / 3)
-    tsne = TSNE(axes, perplexity=nearest, init=start, random_state=seed)
+    rate = max(len(embedding) / 48, RATE)
+    tsne = TSNE(axes, perplexity=nearest, init=start, learning_rate=rate, random_state=seed)
     placed: NDArray[np.float32] = tsne.fit_transform(np.asarray(embedding, np.float32))
     return placed

@@ -155,10 +155,10 @@ def _maps(systems: Sequence[System], progress: Progress) -> Iterator[Picture]:
         names = " and ".join(one.system for one in clips)
         alt = f"Embeddings of the test clips of {', '.join(some)} by {names}, in two and in three dimensions."
         caption = (
-            "t-SNE of the embeddings of test clips, two-dimensional above, three-dimensional below (as Fig. 3 of the "
-            "GRHD paper). Colour: machine. Filled: source domain; hollow: target. Round: normal; pointed: anomalous. "
-            "Distances between far clusters mean nothing; the linear probe in the table above does not depend on this "
-            "picture."
+            f"t-SNE of the embeddings of test clips (at most {MAPPED}, drawn at random), two-dimensional above, "
+            "three-dimensional below (as Fig. 3 of the GRHD paper). Colour: machine. Filled: source domain; hollow: "
+            "target. Round: normal; pointed: anomalous. Distances between far clusters mean nothing; the linear probe "
+            "in the table above does not depend on this picture."
         )
         yield Picture(f"map-{number}", alt, caption, plot.png(plot.maps(clips)))
 
