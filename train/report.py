@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,30 +50,27 @@ def report(folders: Sequence[Path], out: Path | None, text: Path | None, progres
         msg = "nowhere to write to; name --out DIR for a page with figures, --markdown FILE for its tables, or both"
         raise ConfigError(msg)
     systems = systems_of(map(load_outcome, dict.fromkeys(folder.resolve() for folder in folders)))
-    written: list[Path] = []
-    if text is not None:
-        write_whole(text, markdown(page(systems, ()), pictures=False).encode())
-        written.append(text)
-    if out is not None:
-        whole = page(systems, tuple(_drawn(systems, progress)))
+    whole = page(systems, tuple(_drawn(systems, progress)) if out else ())
+    contents = {text: markdown(whole, pictures=False).encode()} if text else {}
+    if out:
         for picture in chain.from_iterable(chapter.pictures for chapter in whole.chapters):
             write_whole(out / f"{picture.name}.png", picture.png)
-        for name, content in (("report.md", markdown(whole, pictures=True)), ("report.html", html(whole))):
-            write_whole(out / name, content.encode())
-            written.append(out / name)
-    return tuple(written)
+        contents[out / "report.md"] = markdown(whole, pictures=True).encode()
+        contents[out / "report.html"] = html(whole).encode()
+    for path, content in contents.items():
+        write_whole(path, content)
+    return tuple(contents)
 
 
 def page(systems: Sequence[System], drawn: Sequence[Chapter]) -> Page:
     """Tables, then what was drawn, then where it all came from."""
     beside = comparison.beside_peers(systems)
     missing = tuple(chain.from_iterable(outcome.missing for system in systems for outcome in system.outcomes))
-    machines = comparison.by_machine(systems)
     known = tuple(probes(systems))
     chapters = (
         Chapter("At a glance", tables=(comparison.glance(systems),)),
         Chapter("Ours", tables=(comparison.overall(systems), comparison.cost(systems))),
-        Chapter("Ours, by machine", tables=machines),
+        Chapter("Ours, by machine", tables=comparison.by_machine(systems)),
         Chapter("Others' systems on the same recordings", tables=(beside,)) if beside else None,
         Chapter("Published, on other data", tables=comparison.published()),
         Chapter("What the embeddings know", tables=(comparison.probed(known),)) if known else None,
@@ -88,23 +86,18 @@ def page(systems: Sequence[System], drawn: Sequence[Chapter]) -> Page:
 
 
 def _drawn(systems: Sequence[System], progress: Progress) -> Iterator[Chapter]:
-    steps = (("scores", _scores), ("ROC", _rocs), ("learning curves", _learning))
+    steps: dict[str, Callable[[Sequence[System]], Iterator[Picture]]] = {
+        "Scores of test clips": _scores,
+        "Receiver operating characteristics": _rocs,
+        "Learning curves": _learning,
+        "Maps of embeddings": partial(_maps, progress=progress),
+    }
     task = progress.add_task("figures", total=len(steps))
-    for name, draw in steps:
-        progress.update(task, description=name)
+    for title, draw in steps.items():
+        progress.update(task, description=title.lower())
         if pictures := tuple(draw(systems)):
-            yield Chapter(TITLES[name], pictures=pictures)
+            yield Chapter(title, pictures=pictures)
         progress.advance(task)
-    if pictures := tuple(_maps(systems, progress)):
-        yield Chapter(TITLES["maps"], pictures=pictures)
-
-
-TITLES = {
-    "scores": "Scores of test clips",
-    "ROC": "Receiver operating characteristics",
-    "learning curves": "Learning curves",
-    "maps": "Maps of embeddings",
-}
 
 
 def _scores(systems: Sequence[System]) -> Iterator[Picture]:
