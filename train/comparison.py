@@ -7,10 +7,11 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from train import cell
+from train.evaluation import FUSED
 from train.judge import harmonic_mean
 from train.outcome import Figure
 from train.published import COLUMNS, PEERS, ROWS
-from train.system import FUSED, ORACLE
+from train.system import ORACLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

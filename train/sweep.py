@@ -293,18 +293,13 @@ def _alone(run: Run) -> Iterator[None]:
 
 
 def _make(run: Run, clips: Sequence[Clip], bundle: Path, progress: Progress) -> None:
-    """A bundle has its name once it has been opened as a device would."""
     from train.export import Wish, export  # noqa: PLC0415 - scipy, and for a network torch
 
     if run.recipe.training:
         from train.fit import fit  # noqa: PLC0415 - torch
 
         fit(run, clips, progress)
-    unproven = bundle.with_name("unproven") / bundle.name
-    unproven.parent.mkdir(exist_ok=True)
-    export(run.folder, unproven, Wish("1", LICENCE, fp32=False), progress)
-    unproven.replace(bundle)
-    unproven.parent.rmdir()
+    export(run.folder, bundle, Wish("1", LICENCE, fp32=False), progress)
 
 
 def _judge(cell: Cell, bundle: Path) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from train.evaluation import FUSED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from train.outcome import Outcome
 
-FUSED = "fused"
-"""what the fused score is called where parts are called by their names"""
 ORACLE = "[oracle]"
 """mark of what was chosen on labels of test clips"""
 LONGEST_SETTING = 40
