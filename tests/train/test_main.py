@@ -130,7 +130,7 @@ def test_render_names_every_machine_it_knows() -> None:
         ),
         (
             ("evaluate", BUILTIN, "--data", "TESTS", "--machine", "a/b/c"),
-            "no test clips of a/b/c; there are other/fan/07",
+            "no machine 'a/b/c'; there are other/fan/07",
         ),
         (("render", "--out", "DATA"), "set is not empty, name a folder that is new or empty"),
         (("render", "--out", "RUN", "--machine", "moon"), "called 'moon', choose one of fan, valve"),
