@@ -27,7 +27,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,14 +41,10 @@ if TYPE_CHECKING:
 
 
 class Settings(Table):
-    """Which classifiers there are (Table II of [S1]), and the weights of their losses, eq. (6)."""
+    """Which classifiers there are, and the weights of their losses, eq. (6)."""
 
-    section: bool = True
-    """C_sec: Conv2D_sec and the section classifier"""
-    attribute: bool = True
-    """C_att: Conv2D_att and the attribute-group classifier"""
-    reversal: bool = True
-    """GRC: the attribute-group classifier behind the reversed gradient"""
+    classifiers: Literal["section", "attribute", "both", "all"] = "all"
+    """rows of [S1], Table II: C_sec only, C_att only, both, and both with the reversed one (GRC)"""
     alpha: float = Field(default=0.1, ge=0)
     beta: float = Field(default=1.0, ge=0)
     gamma: float = Field(default=1.0, ge=0)
@@ -58,12 +54,20 @@ class Settings(Table):
     guard: bool = True
     """reverse ever less once the reversed classifier knows less than nothing"""
 
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> Settings:
-        if not (self.section or self.attribute):
-            msg = "need section = true or attribute = true: there would be nothing to learn"
-            raise ValueError(msg)
-        return self
+    @property
+    def section(self) -> bool:
+        """Whether there is C_sec, and Conv2D_sec."""
+        return self.classifiers != "attribute"
+
+    @property
+    def attribute(self) -> bool:
+        """Whether there is C_att, and Conv2D_att."""
+        return self.classifiers != "section"
+
+    @property
+    def reversal(self) -> bool:
+        """Whether there is GRC."""
+        return self.classifiers == "all"
 
 
 class Reverse(torch.autograd.Function):

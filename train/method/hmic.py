@@ -34,4 +34,4 @@ class Settings(Table):
 
 def build(task: Task, settings: Settings) -> grhd.Grhd:
     """Fresh."""
-    return grhd.build(task, grhd.Settings(reversal=False, **settings.model_dump()))
+    return grhd.build(task, grhd.Settings(classifiers="both", **settings.model_dump()))

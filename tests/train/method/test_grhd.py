@@ -52,15 +52,6 @@ def listened(layer: nn.Module) -> list[Tensor]:
 # The graph ------------------------------------------------------------------------------------------------------------
 
 
-ABLATION = (
-    {"attribute": False, "reversal": False},  # C_sec only
-    {"section": False, "reversal": False},  # C_att only
-    {"reversal": False},  # both
-    {},  # all
-)
-"""rows of Table II"""
-
-
 @pytest.mark.parametrize(("seconds", "inference", "training"), [(2, 1_379_386, 1_688_057), (10, 1_446_422, 1_886_165)])
 def test_the_network_is_as_large_as_derived(seconds: int, inference: int, training: int) -> None:
     """methods.md §1.3; the device also gets the classifier of the groups."""
@@ -101,30 +92,25 @@ def test_an_embedding_does_not_depend_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("switches", "terms", "names"),
+    ("classifiers", "terms", "names"),
     [
-        (ABLATION[0], {"l_sec"}, "section_logit"),
-        (ABLATION[1], {"l_att"}, "group_logit"),
-        (ABLATION[2], {"l_sec", "l_att"}, "group_logit"),
-        (ABLATION[3], {"l_rev", "l_sec", "l_att"}, "group_logit"),
+        ("section", {"l_sec"}, "section_logit"),
+        ("attribute", {"l_att"}, "group_logit"),
+        ("both", {"l_sec", "l_att"}, "group_logit"),
+        ("all", {"l_rev", "l_sec", "l_att"}, "group_logit"),
     ],
 )
 def test_every_row_of_the_ablation_has_its_losses_and_its_classes(
-    switches: dict[str, bool], terms: set[str], names: str
+    classifiers: str, terms: set[str], names: str
 ) -> None:
     about = task(2, [5, 5, 5])
-    network = grhd(about, **switches)
+    network = grhd(about, classifiers=classifiers)
     total, parts = network.loss(batch(4, about), 0.5)
     total.backward()  # type: ignore[no-untyped-call]
     assert terms == {name for name in parts if name.startswith("l_")}
     assert network.embedder.outputs == ("embedding", names)
     untaught = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert untaught == []
-
-
-def test_an_ablation_that_leaves_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"need section = true or attribute = true"):
-        Settings(section=False, attribute=False)
 
 
 def normalised(x: NDArray[np.float64], layer: Any) -> NDArray[np.float64]:  # noqa: ANN401 - a LayerNorm, as arrays

@@ -15,7 +15,7 @@ def test_it_is_grhd_without_reversal_weight_for_weight() -> None:
     torch.manual_seed(0)
     network = hmic.build(about, hmic.Settings(beta=0.5, gamma=2.0))
     torch.manual_seed(0)
-    row_3 = grhd.build(about, grhd.Settings(reversal=False, beta=0.5, gamma=2.0))
+    row_3 = grhd.build(about, grhd.Settings(classifiers="both", beta=0.5, gamma=2.0))
     assert all(map(torch.equal, network.state_dict().values(), row_3.state_dict().values()))
     total, parts = network.loss(batch(4, about), 0.5)
     assert set(parts) == {"loss", "l_sec", "l_att", "accuracy"}
