@@ -125,7 +125,8 @@ def export(
     head: Annotated[list[str] | None, typer.Option(help="Machine to export; all that have clips enough.")] = None,
     fp32: Annotated[bool, typer.Option(help="Add the full graph, for diagnosis.")] = True,
     backend: Annotated[
-        list[str] | None, typer.Option(help="Show another back end beside the recipe's, not fused; repeatable.")
+        list[str] | None,
+        typer.Option(help="Show one more, NAME or OUTPUT:NAME, beside the recipe's and not fused; repeatable."),
     ] = None,
 ) -> None:
     """Quantise, fit heads with the quantised graph, and pack one bundle."""

@@ -112,7 +112,7 @@ class Wish:
     fp32: bool = True
     """carry the full graph too, for diagnosis"""
     backends: tuple[str, ...] = ()
-    """further back ends for the network's output, shown beside the recipe's and not fused"""
+    """further back ends, ``NAME`` or ``OUTPUT:NAME``, shown beside the recipe's and not fused"""
 
 
 def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
@@ -287,15 +287,18 @@ class Fitting:
         return self.run.recipe.parts + self._further()
 
     def _further(self) -> tuple[PartWish, ...]:
-        """Back ends that were asked for beside the recipe's, on the output that its first part looks at."""
+        """Back ends that were asked for beside the recipe's, on the output named or else its first part's."""
         if self.wish.backends and not self.run.recipe.parts:
             msg = f"{self.run.recipe.name} has no network for {', '.join(self.wish.backends)}; leave out --backend"
             raise ConfigError(msg)
-        first = self.run.recipe.parts[:1]
+        asked = [(feature, name) for feature, _, name in (text.rpartition(":") for text in self.wish.backends)]
         return tuple(
-            PartWish(name=f"{part.name}.{name}", feature=part.feature, backend=name)
-            for part in first
-            for name in self.wish.backends
+            PartWish(
+                name=f"{feature or self.run.recipe.parts[0].name}.{name}",
+                feature=feature or self.run.recipe.parts[0].feature,
+                backend=name,
+            )
+            for feature, name in asked
         )
 
 

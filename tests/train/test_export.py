@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,36 @@ def test_only_the_heads_wished_for_are_exported(tmp_path: Path) -> None:
     assert set(open_bundle(tmp_path / "a.asd").heads) == {"made/hisser/00"}
     with pytest.raises(ConfigError, match="made/hisser/00, made/hummer/00"):
         exported(run, tmp_path / "b.asd", Wish("1", "for tests", ("made/nobody/00",)))
+
+
+def test_further_back_ends_are_shown_and_change_no_fused_score(tmp_path: Path) -> None:
+    run = fitted(tmp_path, "twfr_gmm")
+    exported(run, tmp_path / "a.asd")
+    exported(run, tmp_path / "b.asd", replace(WISH, backends=("knn", "ranked_090:mahalanobis")))
+    clip = 0.05 * np.random.default_rng(0).standard_normal(160_000).astype(np.float32)
+    plain, more = (open_bundle(tmp_path / name).scorer("made/hisser/00").score(clip) for name in ("a.asd", "b.asd"))
+    assert plain.score == pytest.approx(more.score, abs=1e-9)
+    shown = {part.name: part.z for part in more.parts}
+    assert [name for name in shown if name not in {p.name for p in plain.parts}] == [
+        "mean.knn",
+        "ranked_090.mahalanobis",
+    ]
+    assert {part.name: part.z for part in plain.parts}.items() <= shown.items()
+
+
+def test_statistics_have_no_output_for_a_further_back_end(tmp_path: Path) -> None:
+    run = fitted(tmp_path, "statistics")
+    with pytest.raises(ConfigError, match=r"statistics has no network for knn; leave out --backend"):
+        exported(run, tmp_path / "a.asd", replace(WISH, backends=("knn",)))
+
+
+@pytest.mark.parametrize("name", ["imp_freq", "twfr_gmm-paper"])
+def test_what_is_not_trained_has_a_graph_in_float_that_a_device_opens(tmp_path: Path, name: str) -> None:
+    exported(fitted(tmp_path, name), tmp_path / "a.asd")
+    bundle = open_bundle(tmp_path / "a.asd")
+    assert bundle.precision == "fp32"
+    assert {"parameters", "macs", "fp32_ms"} <= set(bundle.manifest.metrics)
+    bundle.scorer("made/hummer/00")
 
 
 def test_too_few_clips_are_refused_with_their_numbers(tmp_path: Path) -> None:
