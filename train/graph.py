@@ -114,16 +114,24 @@ def plain_graph(graph: bytes) -> bytes:
 def layers(plain: bytes) -> list[str]:
     """Names of the nodes that int8 pays for, from the input to the output.
 
-    Dense convolutions over images, and products with a weight matrix. Not the first, which sees the view itself, nor
-    those that make an output; nor what hears a waveform, since eight bits of it end 42 dB below full scale; nor
-    depthwise convolutions.
+    Dense convolutions and products with a weight matrix. Not the first, which sees the view itself, nor those that make
+    an output; nor what hears nothing but a waveform, since eight bits of it end 42 dB below full scale; nor depthwise
+    convolutions.
     """
     model = onnx.load_from_string(plain)
-    ranks = {weight.name: len(weight.dims) for weight in model.graph.initializer}
-    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED]
-    images = [node for node in weighted if ranks.get(node.input[1]) in {2, 4}]
-    last = _last(model)
+    weights = {weight.name for weight in model.graph.initializer}
+    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED and node.input[1] in weights]
+    images, last = [node for node in weighted if node.name not in _of_waveforms(model)], _last(model)
     return [node.name for node in images[1:] if node.name not in last and not _depthwise(node)]
+
+
+def _of_waveforms(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that see a waveform and nothing else."""
+    seen = {view.name: {view.name} for view in model.graph.input}
+    for node in model.graph.node:  # in the order in which they are computed
+        views = set().union(*(seen.get(value, set()) for value in node.input))
+        seen |= dict.fromkeys(node.output, views)
+    return {node.name for node in model.graph.node if seen[node.output[0]] == {"waveform"}}
 
 
 def _depthwise(node: onnx.NodeProto) -> bool:

@@ -81,6 +81,14 @@ def test_only_dense_image_convolutions_between_the_first_and_the_last_are_quanti
     assert [weight.split(".0.weight")[0] for weight in weights] == [*inner, "section", "attribute", "head.0"]
 
 
+@pytest.mark.parametrize(
+    ("name", "count"), [("ae", 8), ("dg_mix", 13), ("imp_freq", 0), ("stgram_mfn", 13), ("twfr_gmm", 0)]
+)
+def test_every_method_has_its_inner_layers_in_int8(name: str, count: int) -> None:
+    """Ten layers of the auto-encoder less the first and the last; twelve of bottlenecks and one of the head."""
+    assert len(layers(plain_graph(to_onnx(embedder(name), TASK)))) == count
+
+
 def test_what_shall_stay_in_float_does_from_the_input_on(network: tuple[Any, bytes]) -> None:
     made, graph = network
     calibration = [views(made.views, seed) for seed in range(1, 3)]
