@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -112,6 +120,12 @@ class Manifest(_Table):
     """measured at export, by name"""
     files: dict[str, str] = {}
     """SHA-256 of every other file"""
+
+    @field_serializer("front_end", mode="wrap")
+    def _without_what_came_later(self, front_end: LogMel, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that bundles did not have is not written at its default, so that their digests hold."""
+        written: dict[str, Any] = dump(front_end)
+        return {name: value for name, value in written.items() if (name, value) != ("scale", "htk")}
 
     @model_validator(mode="after")
     def _of_one_piece(self) -> Manifest:
