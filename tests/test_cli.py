@@ -264,11 +264,11 @@ def test_everything_that_is_missing_is_told_at_once_with_what_to_do(tmp_path: Pa
                 mqtt = {{host = "127.0.0.1", port = {away}}}
                 sources.mic = {{input = "microphone:{STRANGER}"}}
                 sources.gone = {{input = "file:{tmp_path}/gone.wav"}}
-                sources.pump = {{input = "render:pump"}}
+                sources.moon = {{input = "render:moon"}}
                 machines.a = {{source = "mic", bundle = "{good}"}}
                 machines.b = {{source = "gone", bundle = "{tmp_path}/nowhere.asd"}}
-                machines.c = {{source = "pump", bundle = "{bad}"}}
-                machines.d = {{source = "pump"}}
+                machines.c = {{source = "moon", bundle = "{bad}"}}
+                machines.d = {{source = "moon"}}
                 """,
             )
         )

@@ -158,7 +158,7 @@ def _backbone(run: Run, wish: Wish, machines: Mapping[str, Sequence[Clip]], prog
     """The graph that the recipe wants heads to be fitted with, and what is known of it."""
     if run.recipe.method == catalogue.NETWORKLESS:
         fitting = Fitting(run, None, wish, machines, progress)
-        return Graphs({}, fitting.heads(None), {})
+        return Graphs({}, fitting.heads(None, every=True), {})
     # a bundle without a network needs no torch
     from train.fit import load_network  # noqa: PLC0415
     from train.graph import macs, to_onnx  # noqa: PLC0415
@@ -170,12 +170,11 @@ def _backbone(run: Run, wish: Wish, machines: Mapping[str, Sequence[Clip]], prog
         "macs": float(macs(full)),
     }
     fitting = Fitting(run, task, wish, machines, progress)
-    by_fp32 = fitting.heads(full)
-    if run.recipe.precision == "fp32":
-        return Graphs({"fp32": full}, by_fp32, figures | _timed(run, {"fp32": full}))
-    small, fitted, moved = _quantised(fitting, full, by_fp32)
-    graphs: dict[Precision, bytes] = {"fp32": full, "int8": small}
-    return Graphs(graphs, fitted, {**figures, **moved, **_timed(run, graphs)})
+    graphs: dict[Precision, bytes] = {"fp32": full}
+    if run.recipe.precision == "int8":
+        graphs["int8"], moved = _quantised(fitting, full)
+        figures |= moved
+    return Graphs(graphs, fitting.heads(graphs[run.recipe.precision], every=True), figures | _timed(run, graphs))
 
 
 def _timed(run: Run, graphs: Mapping[Precision, bytes]) -> dict[str, float]:
@@ -190,12 +189,11 @@ def _timed(run: Run, graphs: Mapping[Precision, bytes]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A quantised graph, its heads, and how far it moves a training clip's fused score."""
+    """A quantised graph, and how far it moves a training clip's fused score."""
 
     floating: int
     """layers left in float, from the input on"""
     graph: bytes
-    fitted: Mapping[str, Fitted]
     moves: Mapping[str, float]
     """by machine"""
 
@@ -205,13 +203,12 @@ class Trial:
         return max(self.moves.values()) <= TOLERANCE
 
 
-def _quantised(
-    fitting: Fitting, full: bytes, by_fp32: Mapping[str, Fitted]
-) -> tuple[bytes, Mapping[str, Fitted], Mapping[str, float]]:
+def _quantised(fitting: Fitting, full: bytes) -> tuple[bytes, dict[str, float]]:
     """As much in int8 as the tolerance allows: noise of early layers passes through all the others."""
     from train.graph import layers, plain_graph, quantised  # noqa: PLC0415 - see above
 
     clips = [clip for clips in fitting.machines.values() for clip in clips]
+    by_fp32 = fitting.heads(full)
     calibration, count = list(_calibration(fitting.run, full, clips)), len(layers(plain_graph(full)))
 
     def attempt(floating: int) -> Trial:
@@ -220,7 +217,7 @@ def _quantised(
         moves = {key: float(np.abs(one.scores - by_fp32[key].scores).max()) for key, one in fitted.items()}
         said = f"{floating} of {count} layers in float: int8 moves z-scores by up to {max(moves.values()):.3f}"
         fitting.progress.console.print(said)
-        return Trial(floating, graph, fitted, moves)
+        return Trial(floating, graph, moves)
 
     best = attempt(0)
     if not best.holds:
@@ -235,7 +232,7 @@ def _quantised(
         )
         raise BundleError(msg)
     moved = max(best.moves.values())
-    return best.graph, best.fitted, {"int8_moved_z": moved, "layers": count, "float_layers": best.floating}
+    return best.graph, {"int8_moved_z": moved, "layers": count, "float_layers": best.floating}
 
 
 def _calibration(run: Run, graph: bytes, clips: Sequence[Clip]) -> Iterable[dict[str, NDArray[np.float32]]]:
@@ -262,29 +259,33 @@ class Fitting:
     machines: Mapping[str, Sequence[Clip]]
     progress: Progress
 
-    def heads(self, graph: bytes | None) -> dict[str, Fitted]:
-        """A head for every machine, by this graph."""
-        wanted = {part.feature for part in self._wishes()}  # other outputs would fill the memory unheard
+    def heads(self, graph: bytes | None, *, every: bool = False) -> dict[str, Fitted]:
+        """A head for every machine, by this graph; without the parts that are shown only unless every one is wanted."""
+        wanted = {part.feature for part in self._wishes(every=every)}  # other outputs would fill the memory unheard
         embed = Backbone(graph, self.run.recipe.front_end, outputs=wanted - STATISTICS) if graph else None
         shown = self.progress.track(self.machines.items(), total=len(self.machines), description="fitting heads")
-        return {key: self._head(key, [_normal(self.run, embed, clip) for clip in clips]) for key, clips in shown}
+        return {key: self._head(key, [_normal(self.run, embed, clip) for clip in clips], every) for key, clips in shown}
 
-    def _head(self, key: str, heard: Sequence[Normal]) -> Fitted:
-        levels = [normal.evidence.statistics.level for normal in heard]
+    def _head(self, key: str, heard: Sequence[Normal], every: bool) -> Fitted:  # noqa: FBT001 - private, said once
+        levels, parts = [normal.evidence.statistics.level for normal in heard], self._parts(key, every)
         wish = self.run.recipe.fusion
-        fusion = Fusion(wish.rule, wish.weights | {part.name: 0.0 for part in self._further()})
-        return Fitted(*fit_head(self._parts(key), heard, fusion), (min(levels), max(levels)))
+        weights = wish.weights | {part.name: 0.0 for part in self._further()}
+        there = {spec.name for spec in parts}
+        fusion = Fusion(wish.rule, {name: weight for name, weight in weights.items() if every or name in there})
+        return Fitted(*fit_head(parts, heard, fusion), (min(levels), max(levels)))
 
-    def _parts(self, key: str) -> dict[PartSpec, Backend]:
+    def _parts(self, key: str, every: bool) -> dict[PartSpec, Backend]:  # noqa: FBT001 - same
         parts = dict(STATISTICS_PARTS) if self.run.recipe.statistics else {}
-        for part in self._wishes():
+        for part in self._wishes(every=every):
             own = np.flatnonzero(self.task.own(part.feature, key)) if self.task else ()
             learner = backend(part.backend, tuple(map(int, own)))
             parts[PartSpec(part.name, part.feature, learner.detector)] = learner
         return parts
 
-    def _wishes(self) -> tuple[PartWish, ...]:
-        return self.run.recipe.parts + self._further()
+    def _wishes(self, *, every: bool) -> tuple[PartWish, ...]:
+        recipe = self.run.recipe
+        fused = tuple(part for part in recipe.parts if recipe.fusion.weights.get(part.name, 1.0))
+        return recipe.parts + self._further() if every else fused
 
     def _further(self) -> tuple[PartWish, ...]:
         """Back ends that were asked for beside the recipe's, on the output named or else its first part's."""
