@@ -48,9 +48,9 @@ def data(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say what is in data sets, and what is odd about it, before anyone trains on it."""
-    from train.data import scan  # noqa: PLC0415
-    from train.survey import as_json as summary  # noqa: PLC0415
-    from train.survey import hear, show, survey  # noqa: PLC0415
+    from train.corpus.clip import scan  # noqa: PLC0415
+    from train.corpus.survey import as_json as summary  # noqa: PLC0415
+    from train.corpus.survey import hear, show, survey  # noqa: PLC0415
 
     clips = scan(folders, truth=truth, channel=channel)
     with show_progress() as progress:
@@ -76,8 +76,8 @@ def fit(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Learn from the normal clips of data sets, one model over all their machines or over those named."""
-    from train.recipe import changed, load_recipe  # noqa: PLC0415
-    from train.run import Run, create  # noqa: PLC0415
+    from train.teach.recipe import changed, load_recipe  # noqa: PLC0415
+    from train.teach.run import Run, create  # noqa: PLC0415
 
     changes = changed([*(change or ()), f"seed={seed}", *([f"training.epochs={epochs}"] if epochs else ())])
     run = Run(out, load_recipe(recipe, **changes), tuple(data), tuple(machine or ()), channel, skip_broken)
@@ -86,7 +86,7 @@ def fit(
             clips = run.clips(progress)
             run = create(run, clips)
             if run.recipe.training:
-                from train.fit import fit as train  # noqa: PLC0415
+                from train.teach.fit import fit as train  # noqa: PLC0415
 
                 train(run, clips, progress)
     except KeyboardInterrupt:
@@ -108,7 +108,7 @@ def render(
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Render machines by physics and write them as a DCASE data set."""
-    from train.render import Plan, write_dataset  # noqa: PLC0415
+    from train.corpus.render import Plan, write_dataset  # noqa: PLC0415
 
     machines = tuple(machine or MACHINES)
     plan = Plan(machines, sections=sections, source_train=source, target_train=target, test=test, seed=seed)
@@ -130,8 +130,8 @@ def export(
     ] = None,
 ) -> None:
     """Quantise, fit heads with the quantised graph, and pack one bundle."""
-    from train.export import Wish  # noqa: PLC0415
-    from train.export import export as pack  # noqa: PLC0415
+    from train.pack.export import Wish  # noqa: PLC0415
+    from train.pack.export import export as pack  # noqa: PLC0415
 
     with show_progress() as progress:
         report = pack(run, out, Wish(version, licence, tuple(head or ()), fp32, tuple(backend or ())), progress)
@@ -145,7 +145,7 @@ def builtin(
 ) -> None:
     """Build the bundle in the package anew, from rendered sound alone."""
     from edge_asd.bundle import BUILTIN  # noqa: PLC0415
-    from train.builtin import build  # noqa: PLC0415
+    from train.pack.builtin import build  # noqa: PLC0415
 
     with show_progress() as progress:
         print(build(work, out or BUILTIN, progress))
@@ -168,10 +168,10 @@ def evaluate(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Measure a bundle by the DCASE protocol, through the daemon's own scoring code."""
-    from train.data import checked, trials  # noqa: PLC0415
-    from train.evaluate import evaluate as judge  # noqa: PLC0415
-    from train.judge import PROTOCOLS  # noqa: PLC0415
-    from train.table import show  # noqa: PLC0415
+    from train.corpus.clip import checked, trials  # noqa: PLC0415
+    from train.judge.evaluate import evaluate as judge  # noqa: PLC0415
+    from train.judge.metric import PROTOCOLS  # noqa: PLC0415
+    from train.judge.table import show  # noqa: PLC0415
 
     if precision not in {None, "int8", "fp32"}:
         msg = f"no precision {precision!r}; choose int8 or fp32"
@@ -223,8 +223,8 @@ def sweep(
     ] = 1.0,
 ) -> None:
     """Fit, export and evaluate many runs and collect one table; the same command goes on where it was stopped."""
-    from train.sweep import Crew, Plan, show  # noqa: PLC0415
-    from train.sweep import sweep as do  # noqa: PLC0415
+    from train.compare.sweep import Crew, Plan, show  # noqa: PLC0415
+    from train.compare.sweep import sweep as do  # noqa: PLC0415
 
     if (each_machine and each_kind) or (seed and seeds):
         both = "--each-machine and --each-kind" if each_machine and each_kind else "--seed and --seeds"
@@ -259,7 +259,7 @@ def report(
     markdown: Annotated[Path | None, typer.Option(help="File for the tables alone.")] = None,
 ) -> None:
     """Set runs beside each other and beside published results, on one page."""
-    from train.report import report as write  # noqa: PLC0415
+    from train.compare.report import report as write  # noqa: PLC0415
 
     with show_progress() as progress:
         written = write(runs, out, markdown, progress)
@@ -273,7 +273,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=3)] = 30,
 ) -> None:
     """Time the exported graphs against torch, in turn, on one core."""
-    from train.bench import bench as measure  # noqa: PLC0415
+    from train.pack.bench import bench as measure  # noqa: PLC0415
 
     for timing in measure(run, bundle, rounds):
         print(f"{timing.stage:45} {1e3 * timing.seconds:8.2f} ms   {timing.ratio or 1:.2f} of torch eager")
@@ -286,8 +286,8 @@ def bench_epoch(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Time an epoch of training against the same network in a plain loop fed by torchaudio, in turn."""
-    from train.bench import bench_epoch as measure  # noqa: PLC0415
-    from train.data import normals  # noqa: PLC0415
+    from train.corpus.clip import normals  # noqa: PLC0415
+    from train.pack.bench import bench_epoch as measure  # noqa: PLC0415
 
     for timing in measure(recipe, normals(data), rounds):
         print(f"{timing.stage:45} {timing.seconds:8.2f} s   {timing.ratio or 1:.2f} of the plain loop")

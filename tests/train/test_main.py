@@ -20,11 +20,11 @@ from rich.progress import Progress
 from edge_asd.bundle import BUILTIN
 from edge_asd.errors import ConfigError
 from edge_asd.render.performance import MACHINES
-from train.data import normals
-from train.fit import fit as resume
-from train.fit import load_network
-from train.recipe import Training, load_recipe
-from train.run import Run, create, load_run
+from train.corpus.clip import normals
+from train.teach.fit import fit as resume
+from train.teach.fit import load_network
+from train.teach.recipe import Training, load_recipe
+from train.teach.run import Run, create, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from tests.train.method.toy import batch, size, task
 from train.method.jless import Settings, build
-from train.recipe import load_recipe
+from train.teach.recipe import load_recipe
 
 pytestmark = pytest.mark.train
 

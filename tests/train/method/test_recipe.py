@@ -9,9 +9,9 @@ import pytest
 from edge_asd.score.head import Fusion
 from edge_asd.score.part import STATISTICS, STATISTICS_PARTS
 from tests.train.method.toy import task
-from train.backend import backend
 from train.method import catalogue
-from train.recipe import load_recipe, recipes
+from train.pack.backend import backend
+from train.teach.recipe import load_recipe, recipes
 
 pytestmark = pytest.mark.train
 NETWORKS = [name for name in recipes() if name != catalogue.NETWORKLESS]

@@ -8,8 +8,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from train.graph import to_onnx
 from train.method.task import Batch, Task
+from train.pack.graph import to_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Many runs beside each other: sweeps, tables, plots, the page."""

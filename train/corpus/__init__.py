@@ -1,0 +1,1 @@
+"""Recordings: what data sets say of their clips, and machines rendered as one."""

@@ -1,0 +1,205 @@
+"""Recipes: what is learned, how, and how it is scored. One TOML file a method and preset in ``train/recipes``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from edge_asd.errors import ConfigError
+from edge_asd.signal.segment import Windows
+from edge_asd.signal.view import LogMel
+from train.method import catalogue
+from train.method.task import Table, Task
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+class Training(Table):
+    """How a network is trained."""
+
+    epochs: int = Field(default=20, ge=1)
+    """passes over the data"""
+    crops: int = Field(default=0, ge=0)
+    """random segments that a clip gives in each; 0 for as many as it is long"""
+    batch: int = Field(default=64, ge=2)
+    rate: float = Field(default=1e-3, gt=0)
+    last_rate: float = Field(default=1e-5, gt=0)
+    """where the cosine from ``rate`` ends; the same for a constant one"""
+    clip_gradient: float = Field(default=5.0, ge=0)
+    """largest norm; 0 for any"""
+    targets: int = Field(default=1, ge=0)
+    """least number of target-domain segments in a batch"""
+    mixup: float = Field(default=0.5, ge=0, le=1)
+    """share of segments whose waveform is mixed with another's"""
+    gain_db: float = Field(default=2.0, ge=0)
+    """largest random gain, either way"""
+    noise_db: float = Field(default=0.0, ge=0)
+    """pink noise at a random distance of at least so many dB below the segment, at most 20 dB more; 0 for none"""
+    mask_mels: int = Field(default=0, ge=0)
+    """largest number of neighbouring mel bands that are hidden"""
+    mask_frames: int = Field(default=0, ge=0)
+    """largest number of neighbouring frames that are hidden"""
+    holdout: float = Field(default=0.1, ge=0, lt=1)
+    """share of recordings that are only looked at, never trained on"""
+    cache: bool = False
+    """cut segments on a fixed grid, whose log-mel is computed once and kept on disk"""
+
+    @model_validator(mode="after")
+    def _cached_is_fixed(self) -> Training:
+        if self.cache and (self.mixup or self.noise_db):
+            msg = f"cache = true keeps log-mels, which mixup ({self.mixup}) and noise_db ({self.noise_db}) would change"
+            raise ValueError(msg)
+        return self
+
+
+class PartWish(Table):
+    """One piece of evidence and how it is measured."""
+
+    name: str = Field(min_length=1)
+    feature: str = Field(min_length=1)
+    """``indicators``, ``spectrum``, or an output of the network"""
+    backend: str
+    """as :func:`train.pack.backend.backend` reads it"""
+
+
+class FusionWish(Table):
+    """How parts become one score."""
+
+    rule: Literal["mean", "min"] = "mean"
+    weights: dict[str, float] = Field(default={})
+    """1 where a part is not named; with 0 it is shown and not fused"""
+
+
+class Recipe(Table):
+    """One way to learn a machine."""
+
+    method: catalogue.Name
+    preset: Literal["edge", "paper"] = "edge"
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["int8", "fp32"] = "int8"
+    """of the graph that heads are fitted with"""
+    windows: Windows = Windows()
+    front_end: LogMel = Field(default=LogMel(), validate_default=True)
+    pseudo_groups: int = Field(default=0, ge=0)
+    """clusters that stand for attribute groups where a machine has no attributes; 0 for none"""
+    training: Training | None = None
+    """None: nothing is trained, heads alone are fitted at export"""
+    settings: dict[str, Any] = Field(default={})
+    """the method's own"""
+    statistics: bool = True
+    """also score what needs no training: :data:`edge_asd.score.part.STATISTICS_PARTS`"""
+    parts: tuple[PartWish, ...] = ()
+    """of the network's outputs"""
+    fusion: FusionWish = FusionWish()
+
+    @property
+    def name(self) -> str:
+        """What files and people call it."""
+        return self.method if self.preset == "edge" else f"{self.method}-{self.preset}"
+
+    def task(self, sections: tuple[str, ...], groups: tuple[str, ...], sizes: tuple[int, ...]) -> Task:
+        """What a network is built for."""
+        frames = 1 + self.windows.segment // self.front_end.hop
+        spec = self.front_end
+        return Task(self.windows.segment, spec.n_mels, frames, spec.n_fft, spec.hop, sections, groups, sizes)
+
+    @field_validator("front_end")
+    @classmethod
+    def _one_rate(cls, front_end: LogMel, info: Any) -> LogMel:  # noqa: ANN401 - pydantic's
+        windows = info.data.get("windows", Windows())
+        if front_end.sample_rate != windows.sample_rate:
+            msg = f"front_end.sample_rate is {front_end.sample_rate}, windows.sample_rate {windows.sample_rate}"
+            raise ValueError(msg)
+        return front_end
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Recipe:
+        if not (self.statistics or self.parts):
+            msg = "nothing is scored: say statistics = true or name parts"
+            raise ValueError(msg)
+        if self.method == catalogue.NETWORKLESS:
+            if self.training is not None or self.settings:
+                msg = f"{self.method} train no network; leave out [training], [settings] and --epochs"
+                raise ValueError(msg)
+            return self
+        self._own_settings()
+        if catalogue.trained(self.method) != (self.training is not None):
+            wanted = "needs a table [training]; it may be empty" if self.training is None else "has nothing to train"
+            msg = f"{self.method} {wanted}"
+            raise ValueError(msg)
+        return self
+
+    def _own_settings(self) -> None:
+        try:
+            catalogue.settings(self.method, self.settings)
+        except ValidationError as error:
+            place, said = _complaint(error)
+            msg = f"settings.{place}: {said}" if place else said
+            raise ValueError(msg) from error
+
+
+def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever TOML can hold
+    """A recipe of the folder, or a TOML file of one's own, with some settings changed; tables are merged.
+
+    Raises:
+        ConfigError: no such recipe, or a setting that is unknown or out of range.
+    """
+    path = RECIPES / f"{name}.toml"
+    path = path if path.exists() else Path(name)
+    try:
+        written = tomllib.loads(path.read_text())
+    except OSError as error:
+        msg = f"no recipe {name!r}; choose one of {', '.join(recipes())}, or give the path of a TOML file"
+        raise ConfigError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} is no TOML: {error}"
+        raise ConfigError(msg) from error
+    try:
+        return Recipe.model_validate(_merged(written, changes))
+    except ValidationError as error:
+        place, said = _complaint(error)
+        msg = f"{path}: {place}: {said}" if place else f"{path}: {said}"
+        raise ConfigError(msg) from error
+
+
+def recipes() -> list[str]:
+    """Names of the recipes of the folder."""
+    return sorted(file.stem for file in RECIPES.glob("*.toml"))
+
+
+def changed(assignments: list[str]) -> dict[str, Any]:
+    """``["settings.alpha=0.3", "seed=1"]`` -> nested tables, values as TOML reads them.
+
+    Raises:
+        ConfigError: one is no ``place=value``.
+    """
+    tables: dict[str, Any] = {}
+    for text in assignments:
+        try:
+            tables = _merged(tables, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            msg = f"cannot understand {text!r}: write PLACE=VALUE as in a recipe, strings in quotes ({error})"
+            raise ConfigError(msg) from error
+    return tables
+
+
+def _merged(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(before[key], after[key]) for key in before.keys() & after.keys() if _tables(before, after, key)
+    }
+    return before | after | both
+
+
+def _tables(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
+    return isinstance(before[key], dict) and isinstance(after[key], dict)
+
+
+def _complaint(error: ValidationError) -> tuple[str, str]:
+    """Where the first mistake is, and what is wrong there."""
+    first = error.errors()[0]
+    own = first["type"] == "value_error"  # ours name the value
+    said = first["msg"].removeprefix("Value error, ") if own else f"{first['msg'].lower()}, got {first['input']!r}"
+    return ".".join(map(str, first["loc"])), said
