@@ -16,7 +16,7 @@ from train.judge.published import COLUMNS, PEERS, ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from train.compare.outcome import Outcome, Section
+    from train.compare.outcome import Making, Outcome, Section
     from train.compare.probe import Probe
     from train.compare.system import System
     from train.judge.published import Column, Domains, Measured
@@ -110,18 +110,20 @@ def _data(system: System) -> str:
 
 def overall(systems: Sequence[System]) -> Table:
     """Ω over all machines, fused and of every part alone."""
-    rows = []
+    rows, data = [], {_data(system) for system in systems}
     for system in systems:
         for name in system.evidence:
             machines = sum(name in section.judgements for section in system.first.result.sections)
             counts = str(len(system.outcomes)), str(machines)
-            cells = *_evidence(system, name), _data(system), *counts, *cell.figures(_overall(system, name))
+            told = (_data(system),) if len(data) > 1 else ()  # the same words in every row tell nothing
+            cells = *_evidence(system, name), *told, *counts, *cell.figures(_overall(system, name))
             rows.append(Row((system.label, *cells), strong=name == FUSED))
+    column = ("data",) if len(data) > 1 else ()
     return Table(
         "Over all machines",
-        ("system", "evidence", "back end", "data", "runs", "machines", "Ω", "by clip", "by recording"),
+        ("system", "evidence", "back end", *column, "runs", "machines", "Ω", "by clip", "by recording"),
         tuple(rows),
-        words=4,
+        words=3 + len(column),
         note="Ours, in %. Fused: what the bundle alarms by; alone: one part of it. Several runs of one recipe differ "
         "in their seed: mean ± standard deviation. Brackets: 95 % bootstrap intervals, of several runs their mean. "
         "Rows of different data cannot be compared.",
@@ -194,8 +196,17 @@ def _evidence(system: System, name: str) -> tuple[str, str]:
     if name == FUSED:
         shared = [part for part in making.backends if making.weights.get(part, 1.0) > 0] if making else []
         return FUSED, f"{making.rule} of {len(shared)}" if making and shared else cell.NOTHING
-    aside = " (not fused)" if making and making.weights.get(name, 1.0) == 0 else ""
-    return f"{name}, alone{aside}", making.backends.get(name, cell.NOTHING) if making else cell.NOTHING
+    if making is None:
+        return f"{name}, alone", cell.NOTHING
+    aside = "" if name in making.backends and making.weights.get(name, 1.0) else " (not fused)"
+    return f"{name}, alone{aside}", making.backends.get(name) or _further(making, name)
+
+
+def _further(making: Making, name: str) -> str:
+    """Of a part that an export added, named OUTPUT.BACKEND or PART.BACKEND (train/pack/export.py)."""
+    first, _, backend = name.partition(".")
+    feature = making.backends.get(first, first).split(", ")[0]
+    return f"{feature}, {backend}" if backend else cell.NOTHING
 
 
 def _scorable(system: System) -> Iterator[Section]:

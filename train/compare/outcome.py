@@ -12,6 +12,7 @@ import numpy as np
 import pydantic
 
 from edge_asd.errors import ConfigError
+from edge_asd.score.part import STATISTICS_PARTS
 from train.teach.run import CHECKPOINT, CONFIG, LOG, PROVENANCE
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ class _Recipe(pydantic.BaseModel):
     preset: str = "edge"
     seed: int = 0
     training: dict[str, Any] | None = None
+    statistics: bool = False
     parts: tuple[_Part, ...] = ()
     fusion: _Fusion = _Fusion()
 
@@ -265,7 +267,8 @@ def _making(path: Path) -> Making | None:
         seed=recipe.seed,
         trained=recipe.training is not None,
         traits={place: said for place, said in traits.items() if place != "seed"},
-        backends={part.name: ", ".join(filter(None, (part.feature, part.backend))) for part in recipe.parts},
+        backends={spec.name: f"{spec.feature}, {spec.detector}" for spec in STATISTICS_PARTS if recipe.statistics}
+        | {part.name: ", ".join(filter(None, (part.feature, part.backend))) for part in recipe.parts},
         weights=recipe.fusion.weights,
         rule=recipe.fusion.rule,
     )

@@ -225,7 +225,6 @@ def test_omega_over_all_machines_has_both_intervals(tmp_path: Path) -> None:
     row = cells(comparison.overall(opened(tmp_path / "0", tmp_path / "1")), "grhd", "network, alone")
 
     assert row["back end"] == "embedding, density"
-    assert row["data"] == "rendered"
     assert (row["runs"], row["machines"]) == ("2", "2")
     assert row["Ω"] == percent(omegas)
     assert row["by clip"] == f"[{100 * np.mean(omegas) - 5:.0f}, {100 * np.mean(omegas) + 3:.0f}]"
@@ -237,7 +236,6 @@ def test_at_a_glance_ours_are_harmonic_means_over_machines(tmp_path: Path) -> No
 
     row = cells(comparison.glance(opened(tmp_path / "run")), "ours", "grhd")
 
-    assert row["data"] == "rendered"
     assert row["AUC target"] == f"{100 * hmean([truth[key]['fused']['auc_target'] for key in KEYS]):.1f}"
     assert row["Ω"] == f"{100 * hmean([truth[key]['fused'][term] for key in KEYS for term in TERMS]):.1f}"
 

@@ -316,6 +316,14 @@ def test_a_gain_of_cached_images_is_a_sum_in_decibels(data: list[Clip]) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_views_are_single_precision_whether_cached_or_not(data: list[Clip]) -> None:
+    for training in (CACHED, PLAIN.model_copy(update={"noise_db": 10.0, "mixup": 0.5})):
+        taught = taught_by(data, training.model_copy(update={"gain_db": 3.0, "mask_mels": 9}))
+        shown = batch(taught, np.arange(4), np.random.default_rng(0))
+        assert {tensor.dtype for tensor in (*shown.views.values(), shown.section, shown.group)} == {torch.float32}
+
+
+@pytest.mark.usefixtures("cache")
 def test_middles_are_unchanged_whether_cached_or_not(data: list[Clip]) -> None:
     louder = {"gain_db": 6.0, "mask_mels": 30}
     kept, fresh = (taught_by(data, start.model_copy(update=louder)) for start in (CACHED, PLAIN))
