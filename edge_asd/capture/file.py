@@ -157,7 +157,8 @@ def _opened(path: Path) -> Any:  # noqa: ANN401 - soundfile ships no types
     try:
         return soundfile.SoundFile(str(path))
     except (soundfile.LibsndfileError, OSError, TypeError) as error:  # TypeError: .raw wants a format
-        msg = f"{path} is no audio file that can be read, use WAV or FLAC: {getattr(error, 'error_string', error)}"
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        msg = f"{path} is no audio file that can be read, use WAV or FLAC: {reason}"
         raise AudioError(msg) from error
 
 

@@ -126,7 +126,8 @@ class OwnClasses:
         """
         classes = references.features.shape[-1]
         if not set(self.own) < set(range(classes)) or not self.own:
-            msg = f"the machine's own classes are {sorted(self.own)}; need some, not all, of 0 to {classes - 1}"
+            msg = f"the machine's own classes are {sorted(self.own)}; need some, not all, of 0 to {classes - 1}: "
+            msg += "train on several machines together, or choose another back end"
             raise ConfigError(msg)
         own = np.isin(np.arange(classes), self.own).astype(np.float32)
         return (LogOdds if self.odds else Confidence)(own)

@@ -79,7 +79,7 @@ def test_a_very_sure_classifier_gives_finite_scores(odds: bool, logit: float) ->
 
 @pytest.mark.parametrize("own", [(), (6,), (0, -1), tuple(range(6))], ids=str)
 def test_without_own_classes_or_without_others_there_is_no_confidence(own: tuple[int, ...]) -> None:
-    said = re.escape(f"the machine's own classes are {sorted(own)}; need some, not all, of 0 to 5")
+    said = re.escape(f"the machine's own classes are {sorted(own)}; need some, not all, of 0 to 5: train on several")
     with pytest.raises(ConfigError, match=said):
         OwnClasses(own).fit(References.of(LOGITS))
 

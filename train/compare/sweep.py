@@ -22,6 +22,7 @@ from rich.progress import Progress
 
 from edge_asd.bundle import open_bundle
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.score.head import LEAST_CLIPS
 from train.compare import tally
 from train.compare.crew import cores, locally, on_ray
 from train.compare.tally import Mark, Outcome
@@ -31,7 +32,7 @@ from train.teach.recipe import Recipe, changed, load_recipe
 from train.teach.run import LOG, Run, create, data_digest, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from rich.progress import TaskID
 
@@ -123,6 +124,9 @@ def sweep(plan: Plan, crew: Crew, progress: Progress, *, oracle: bool = False) -
         extra = tally.as_oracle(outcomes, choices)
     result = Result(tuple(tally.rows([*outcomes, *extra])), tuple(one for one in outcomes if one.error))
     tally.write(plan.out, result.rows, result.failed)
+    if missing := sorted({key for one in outcomes if not one.error for key in set(one.keys) - set(one.marks)}):
+        why = f"each needs {LEAST_CLIPS} normal clips to train on, and normal and anomalous ones to test with"
+        progress.console.print(f"not in the table: {', '.join(missing)}; {why}", markup=False, highlight=False)
     return result
 
 
@@ -275,6 +279,7 @@ def do(cell: Cell) -> None:
     run = create(run, clips)
     with _alone(run), (run.folder / SAID).open("a") as said, redirect_stdout(said), redirect_stderr(said):
         console = Console(file=said, width=WIDTH)
+        _tests(cell, cell.keys)  # before hours are spent on what cannot be judged
         bundle = run.folder / BUNDLE
         if not bundle.exists():
             _make(run, clips, bundle, Progress(console=console, disable=True))
@@ -305,10 +310,7 @@ def _make(run: Run, clips: Sequence[Clip], bundle: Path, progress: Progress) -> 
 def _judge(cell: Cell, bundle: Path) -> None:
     """On the machines that the bundle has heads for; again when bundle or clips are others than before."""
     opened = open_bundle(bundle)
-    clips = [clip for clip in trials(cell.test) if clip.key in opened.heads]
-    if not clips:
-        msg = f"no test clips of {', '.join(opened.heads)} in {', '.join(map(str, cell.test))}; give others with --test"
-        raise ConfigError(msg)
+    clips = _tests(cell, opened.heads)
     out = cell.folder / EVALUATION
     labels = hashlib.sha256(" ".join(clip.label for clip in clips).encode()).hexdigest()
     asked = {"bundle": opened.digest, "clips": data_digest(clips), "labels": labels}
@@ -317,6 +319,14 @@ def _judge(cell: Cell, bundle: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     evaluate(bundle, clips, out)
     write_json(out / "asked.json", asked)
+
+
+def _tests(cell: Cell, keys: Collection[str]) -> list[Clip]:
+    clips = [clip for clip in trials(cell.test) if clip.key in keys]
+    if not clips:
+        msg = f"no test clips of {', '.join(keys)} in {', '.join(map(str, cell.test))}; give others with --test"
+        raise ConfigError(msg)
+    return clips
 
 
 # What came of it ------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.method.stgram_mfn import EMBEDDING, MAP, Tgram, conv_block, head, initialise, mobile_face_net, scaled
-from train.method.task import Table
+from train.method.task import Table, refuse_one_group, refuse_one_section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,5 +209,10 @@ def ignorance(weights: Tensor, counts: Sequence[int], gamma: float) -> float:
 
 
 def build(task: Task, settings: Settings) -> Grhd:
-    """Fresh."""
+    """Fresh.
+
+    Raises:
+        ConfigError: there is only one of the classes that it shall tell apart.
+    """
+    (refuse_one_group if settings.attribute else refuse_one_section)(task)
     return Grhd(task, settings)

@@ -33,5 +33,9 @@ class Settings(Table):
 
 
 def build(task: Task, settings: Settings) -> grhd.Grhd:
-    """Fresh."""
+    """Fresh.
+
+    Raises:
+        ConfigError: there is only one attribute group.
+    """
     return grhd.build(task, grhd.Settings(classifiers="both", **settings.model_dump()))

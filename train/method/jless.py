@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.method.stgram_mfn import EMBEDDING, Tgram, head, initialise, mobile_face_net, scaled
-from train.method.task import Table
+from train.method.task import Table, refuse_one_group, refuse_one_section
 
 if TYPE_CHECKING:
     from train.method.task import Batch, Task
@@ -72,5 +72,10 @@ class Jless(nn.Module):
 
 
 def build(task: Task, settings: Settings) -> Jless:
-    """Fresh."""
+    """Fresh.
+
+    Raises:
+        ConfigError: there is only one of the classes that it shall tell apart.
+    """
+    (refuse_one_group if settings.group else refuse_one_section)(task)
     return Jless(task, settings)

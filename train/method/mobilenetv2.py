@@ -30,8 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_asd.errors import ConfigError
-from train.method.task import Table
+from train.method.task import Table, refuse_one_section
 
 if TYPE_CHECKING:
     from train.method.task import Batch, Task
@@ -167,8 +166,5 @@ def build(task: Task, settings: Settings) -> MobileNetV2:
     Raises:
         ConfigError: there is only one section.
     """
-    if len(task.sections) < 2:
-        one = ", ".join(task.sections)
-        msg = f"mobilenetv2 learns to tell machine identities apart, and there is one, {one}: train on several together"
-        raise ConfigError(msg)
+    refuse_one_section(task)
     return MobileNetV2(task, settings)

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.method.task import Table
+from train.method.task import Table, refuse_one_group, refuse_one_section
 
 if TYPE_CHECKING:
     from train.method.task import Batch, Task
@@ -209,5 +209,10 @@ class StgramMfn(nn.Module):
 
 
 def build(task: Task, settings: Settings) -> StgramMfn:
-    """Fresh."""
+    """Fresh.
+
+    Raises:
+        ConfigError: there is only one of the classes that it shall tell apart.
+    """
+    (refuse_one_group if settings.classes == "group" else refuse_one_section)(task)
     return StgramMfn(task, settings)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from edge_asd.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,16 +39,38 @@ class Task:
     sizes: tuple[int, ...]
     """training clips of each group"""
 
-    @property
-    def section_of(self) -> tuple[int, ...]:
-        """Number of the section that each group belongs to."""
-        return tuple(self.sections.index(group.split(" ", 1)[0]) for group in self.groups)
-
     def own(self, output: str, key: str) -> tuple[bool, ...]:
         """Which columns of a logit output belong to one machine; all False for other outputs."""
         if output == "section_logit":
             return tuple(section == key for section in self.sections)
         return tuple(group.startswith(f"{key} ") for group in self.groups) if output == "group_logit" else ()
+
+
+def refuse_one_section(task: Task) -> None:
+    """Of one class the loss is 0 from the start: the weights would stay what chance made them, and nobody be told.
+
+    Raises:
+        ConfigError: there are no two machine identities.
+    """
+    if len(task.sections) < 2:
+        one = ", ".join(task.sections)
+        msg = f"the method learns to tell machine identities apart, and there is one, {one}: train on several together"
+        raise ConfigError(msg)
+
+
+def refuse_one_group(task: Task) -> None:
+    """The same for attribute groups.
+
+    Raises:
+        ConfigError: there are no two.
+    """
+    if len(task.groups) < 2:
+        one = ", ".join(task.groups)
+        msg = (
+            f"the method learns to tell attribute groups apart, and there is one, {one}: train on several machines or "
+            "operating conditions together, set pseudo_groups where there are no attributes, or choose ae or dg_mix"
+        )
+        raise ConfigError(msg)
 
 
 @dataclass(frozen=True, slots=True)

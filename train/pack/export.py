@@ -128,6 +128,7 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
     enough = {key: clips for key, clips in by_key.items() if len(clips) >= LEAST_CLIPS}
     if not enough:
         msg = f"no machine has {LEAST_CLIPS} normal clips: {', '.join(f'{k} {len(c)}' for k, c in by_key.items())}"
+        msg += "; record more"
         raise AudioError(msg)
     backbone = _backbone(run, wish, enough, progress)
     graph = backbone.graphs.get(run.recipe.precision)

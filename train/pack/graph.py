@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import tempfile
 import warnings
@@ -45,6 +46,7 @@ def to_onnx(embedder: Any, task: Task) -> bytes:  # noqa: ANN401 - an Embedder t
         "magnitude": (1, task.n_fft // 2 + 1, task.frames),
     }
     views = tuple(torch.zeros(shapes[name]) for name in embedder.views)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about itself
         program = torch.onnx.export(

@@ -31,7 +31,7 @@ class Training(Table):
     clip_gradient: float = Field(default=5.0, ge=0)
     """largest norm; 0 for any"""
     targets: int = Field(default=1, ge=0)
-    """least number of target-domain segments in a batch"""
+    """least number of target-domain segments in a batch, where there are any to train on"""
     mixup: float = Field(default=0.5, ge=0, le=1)
     """share of segments whose waveform is mixed with another's"""
     gain_db: float = Field(default=2.0, ge=0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_asd.errors import ConfigError
 from train.corpus.clip import checked, chosen, normals
-from train.file import PART, write_whole
+from train.file import PART, append, write_whole
 from train.teach.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Run:
 
     def log(self, **line: float | str) -> None:
         """One more line in the run's log."""
-        with (self.folder / LOG).open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        append(self.folder / LOG, json.dumps(line))
 
     def forget(self, epochs: int) -> None:
         """Keep the log's lines of so many epochs: a run that was cut off may have logged one that it did not save."""

@@ -31,7 +31,7 @@ def test_the_network_is_as_large_as_derived(seconds: int, parameters: int) -> No
 
 @pytest.mark.parametrize(("seconds", "cost"), [(2, 158.6e6), (10, 785.6e6)])
 def test_a_segment_costs_what_was_derived(seconds: int, cost: float) -> None:
-    about = task(1, [1], 16_000 * seconds)
+    about = task(1, [1, 1], 16_000 * seconds)
     views = batch(1, about).views.values()
     assert macs(build(about, Settings()).embedder.eval(), *views) == pytest.approx(cost, rel=2e-3)
 
