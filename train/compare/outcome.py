@@ -12,7 +12,7 @@ import numpy as np
 import pydantic
 
 from edge_asd.errors import ConfigError
-from edge_asd.score.part import STATISTICS_PARTS
+from edge_asd.score.part import EMBEDDING, STATISTICS_PARTS
 from train.teach.run import CHECKPOINT, CONFIG, LOG, PROVENANCE
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 EVALUATION = "evaluation"
 """folder in a run that holds what ``train evaluate`` wrote"""
 RESULT, SCORES, EMBEDDINGS = "result.json", "scores.csv", "embeddings.npz"
-PLAIN = frozenset({"indicators", "spectrum"})
-"""features that no network gives"""
 
 
 class Interval(pydantic.BaseModel, frozen=True):
@@ -180,14 +178,15 @@ def load_outcome(folder: Path) -> Outcome:
     name = place.parent.name if place.name == EVALUATION else f"{place.parent.name}/{place.name}"
     origin = _parsed(run / PROVENANCE, Origin) if (run / PROVENANCE).exists() else None
     again = f"python -m train evaluate {result.bundle.name}.asd --data DIR --out {place}"
-    network = "parameters" in result.bundle.metrics or bool(making and any(map(_learned, making.backends.values())))
+    measured = [backend.split(", ")[0] for backend in making.backends.values()] if making else []
+    embeds = EMBEDDING in measured if making else "parameters" in result.bundle.metrics
     by_fit = "only train fit writes it"
     lacking = {
         f"no {CONFIG}, so recipe, back ends and seed are unknown: evaluate into the run folder": making is None,
         f"no {PROVENANCE}, so commit and training data are unknown: {by_fit}": origin is None,
         f"no {LOG}, so there are no learning curves: {by_fit}": bool(making and making.trained) and not log,
         f"no {SCORES}, so there are no histograms and no ROC: {again}": scores is None,
-        f"no {EMBEDDINGS}, so there is no map of them and no probe: {again}": network and embeddings is None,
+        f"no {EMBEDDINGS}, so there is no map of them and no probe: {again}": embeds and embeddings is None,
     }
     missing = tuple(f"{name}: {line}" for line, lacks in lacking.items() if lacks)
     return Outcome(name, result, making, origin, log, _ignorance(run, log), scores, embeddings, missing)
@@ -206,10 +205,6 @@ def _evaluation(folder: Path) -> Path:
         f"python -m train evaluate {folder.name}.asd --data DIR --out {folder / EVALUATION}"
     )
     raise ConfigError(msg)
-
-
-def _learned(backend: str) -> bool:
-    return backend.split(",", maxsplit=1)[0] not in PLAIN
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
