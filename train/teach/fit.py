@@ -107,8 +107,7 @@ def load_network(run: Run) -> tuple[nn.Module, Task]:
     """
     recipe = run.recipe
     if not catalogue.trained(recipe.method) and recipe.method != catalogue.NETWORKLESS:
-        sections = tuple(sorted({clip.key for clip in run.clips()}))
-        task = recipe.task(sections, (), ())
+        task = recipe.task((), (), ())  # what is not learned knows no classes
         return catalogue.build(recipe.method, task, recipe.settings).embedder.eval(), task
     if recipe.training is None or not run.checkpoint.exists():
         msg = f"{run.folder} holds no trained network; go on with the same command and --out"
