@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -316,11 +317,13 @@ def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
 def decision_threshold(scores: NDArray[np.float64]) -> float:
     """The 90 % point of a gamma fitted to training scores; of the scores themselves where none can be fitted."""
     floor = scores.min() - scores.std()  # fused scores may be negative, a gamma may not
-    try:
-        shape, _, scale = stats.gamma.fit(scores - floor, floc=0)
-        return float(floor + stats.gamma.ppf(GAMMA_QUANTILE, shape, scale=scale))
-    except (stats.FitError, ValueError):
-        return float(np.quantile(scores, GAMMA_QUANTILE))
+    with np.errstate(all="ignore"):  # scores that are all but equal lead the search beyond any number
+        try:
+            shape, _, scale = stats.gamma.fit(scores - floor, floc=0)
+        except (stats.FitError, ValueError):
+            shape = scale = math.nan
+    threshold = float(floor + stats.gamma.ppf(GAMMA_QUANTILE, shape, scale=scale))
+    return threshold if math.isfinite(threshold) else float(np.quantile(scores, GAMMA_QUANTILE))
 
 
 # The bundle -----------------------------------------------------------------------------------------------------------
