@@ -146,7 +146,8 @@ HARD = [
 ]
 
 
-LEARNABLE = [(m, made) for made in HARD for m in TRAINED if (m, made) != ("mobilenetv2", one_section)]
+ALONE_NOT = ("mobilenetv2", "oevae")
+LEARNABLE = [(m, made) for made in HARD for m in TRAINED if not (m in ALONE_NOT and made == one_section)]
 """all but what is refused below"""
 
 
@@ -189,6 +190,7 @@ SECTION = r"machine identities apart, and there is one, set/fan/00: train on sev
     [
         *((method, {}, GROUP) for method in ("grhd", "hmic", "jless", "stgram_mfn")),
         ("mobilenetv2", {}, SECTION),
+        ("oevae", {}, "there is one, set/fan/00: add other machines to --data .* or background recordings with --outl"),
         ("grhd", {"classifiers": "section"}, SECTION),
         ("jless", {"group": 0.0}, SECTION),
         ("stgram_mfn", {"classes": "section"}, SECTION),
