@@ -9,6 +9,7 @@ import torch
 import torchaudio
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
@@ -21,9 +22,9 @@ from edge_asd.score.part import Normal as NormalClip
 from edge_asd.signal.statistic import Statistics
 from edge_asd.signal.view import LogMel, mel
 from tests.train.method.toy import learn, lived, macs, outputs, size
+from train.method.backend import backend
 from train.method.oevae import Block, Oevae, Settings, build, dampened, divergence, even, image, resnet18
 from train.method.task import Batch, Task
-from train.pack.backend import backend
 from train.pack.graph import quantised, to_onnx
 from train.teach.recipe import load_recipe
 
@@ -302,14 +303,18 @@ def test_a_batch_of_outliers_alone_teaches_the_machine_head_and_nothing_else() -
 # Eq. (1) --------------------------------------------------------------------------------------------------------------
 
 
+def taken(module: nn.Module) -> list[Tensor]:
+    return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in module.parameters()]
+
+
 def gradients(**settings: Any) -> tuple[list[Tensor], list[Tensor]]:  # noqa: ANN401 - whatever a setting may be
     """Of the backbone and of the VAE, by the VAE's loss alone."""
     network, shown = oevae(exposure=False, **settings), lesson(4, about())
     torch.manual_seed(1)
     network.loss(shown, 0.0)[0].backward()
     inner = network.embedder
-    vae = torch.nn.ModuleList([inner.encoder, inner.mean, network.log_variance, network.decoder])
-    return [[torch.zeros_like(w) if w.grad is None else w.grad for w in m.parameters()] for m in (inner.trunk, vae)]  # type: ignore[return-value]
+    vae = nn.ModuleList([inner.encoder, inner.mean, network.log_variance, network.decoder])
+    return taken(inner.trunk), taken(vae)
 
 
 @pytest.mark.parametrize("share", [0.0, 2.0**-10, 0.25])
