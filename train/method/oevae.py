@@ -57,6 +57,8 @@ QUIET = 1e-5
 """standard deviation below which a waveform is silence, a third of a 16-bit step"""
 DARK = 1e-5
 """added to magnitudes under the logarithm"""
+WIDEST = 20.0
+"""largest ln σ²: an embedding far from all that was learned would overflow its exponential"""
 WHOLE = 0.999
 """from this share on a segment is taken to be of machines alone"""
 
@@ -187,7 +189,7 @@ class Oevae(nn.Module):
     def vae(self, e: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """L_KL and L_rec of normal segments: e (B, D) and k·v (B,); 0 of none."""
         hidden = self.embedder.encoder(e)
-        mean, log_variance = self.embedder.mean(hidden), self.log_variance(hidden)
+        mean, log_variance = self.embedder.mean(hidden), self.log_variance(hidden).clamp(max=WIDEST)
         z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean) if self.training else mean
         l_kl = divergence(mean, log_variance, condition[:, None] * self.driven)  # eq. (3)
         l_rec = (e - self.decoder(z)).square().sum(1)  # eq. (4)

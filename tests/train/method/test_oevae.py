@@ -265,6 +265,13 @@ def test_the_reconstruction_is_of_the_embedding_and_summed_over_it() -> None:
     assert terms(network, shown)["l_rec"] == pytest.approx(float(missed.square().sum().detach()) / 4)
 
 
+def test_an_embedding_far_from_all_that_was_learned_has_a_finite_loss() -> None:
+    network = oevae()
+    losses = network.vae(torch.full((2, 128), 1e6), torch.zeros(2))
+    assert float(network.log_variance(network.embedder.encoder(torch.full((1, 128), 1e6))).detach().max()) > 100.0
+    assert all(loss.isfinite() for loss in losses)
+
+
 def test_the_latent_is_drawn_in_training_alone() -> None:
     network, shown = oevae(), lesson(4, about())
     assert terms(network, shown)["l_rec"] != terms(network, shown)["l_rec"]
