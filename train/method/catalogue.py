@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from train.method.task import Method, Table, Task
 
 Name = Literal[
-    "ae", "dg_mix", "grhd", "hmic", "imp_freq", "jless", "mobilenetv2", "statistics", "stgram_mfn", "twfr_gmm"
+    "ae",
+    "dg_mix",
+    "grhd",
+    "hmic",
+    "imp_freq",
+    "jless",
+    "mobilenetv2",
+    "statistics",
+    "stgram_mfn",
+    "subcluster",
+    "twfr_gmm",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 NETWORKLESS: Name = "statistics"
