@@ -445,7 +445,7 @@ def branch(name: Branch, task: Task, settings: Settings) -> nn.Module:
     bins, *_ = task.shape(settings.view(name))
     if name == "fft":
         return Spectrum(bins, settings)
-    return Phase(task.front_ends[""], bins, settings) if name == "phase" else Spectrogram(bins, settings)
+    return Phase(task.own_front_end, bins, settings) if name == "phase" else Spectrogram(bins, settings)
 
 
 class Subcluster(nn.Module):

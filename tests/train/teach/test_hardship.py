@@ -187,7 +187,7 @@ SECTION = r"machine identities apart, and there is one, set/fan/00: train on sev
 @pytest.mark.parametrize(
     ("method", "settings", "said"),
     [
-        *((method, {}, GROUP) for method in ("grhd", "hmic", "jless", "stgram_mfn")),
+        *((method, {}, GROUP) for method in ("grhd", "hmic", "jless", "stgram_mfn", "subcluster")),
         ("mobilenetv2", {}, SECTION),
         ("grhd", {"classifiers": "section"}, SECTION),
         ("jless", {"group": 0.0}, SECTION),
