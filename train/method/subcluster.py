@@ -341,8 +341,8 @@ class AdaProj(Head):
         shares = torch.einsum("bd,ckd->bck", unit, w)
         # e·x_c is the sum of squared shares, so x_c itself is needed for its length alone
         lengths = torch.einsum("bck,ckd->bcd", shares, w).norm(dim=2)
-        cosines: Tensor = shares.square().sum(2) / lengths.clamp(min=1e-8)
-        return cosines
+        found: Tensor = shares.square().sum(2) / lengths.clamp(min=1e-8)
+        return found
 
     def forward(self, e: Tensor, target: Tensor) -> Tensor:
         """Logarithms of p_c (B, C); of a whole class the scale is told nothing but its angle."""
