@@ -110,6 +110,8 @@ class Manifest(_Table):
     """what may be done with it, and why"""
     windows: Windows
     front_end: LogMel
+    front_ends: dict[str, LogMel] = Field(default={}, exclude_if=lambda others: not others)
+    """further ones, through which the network looks, by name"""
     backbone: bool
     """whether there is a network"""
     precision: Precision = Field(default="int8", exclude_if=lambda precision: precision == "int8")
@@ -127,12 +129,17 @@ class Manifest(_Table):
         written: dict[str, Any] = dump(front_end)
         return {name: value for name, value in written.items() if (name, value) != ("scale", "htk")}
 
+    @property
+    def specs(self) -> dict[str, LogMel]:
+        """All front ends by name; the bundle's own is ""."""
+        return {"": self.front_end, **self.front_ends}
+
     @model_validator(mode="after")
     def _of_one_piece(self) -> Manifest:
-        rates = self.windows.sample_rate, self.front_end.sample_rate
-        if rates[0] != rates[1]:
-            msg = f"windows are at {rates[0]} hertz, the front end at {rates[1]}"
-            raise ValueError(msg)
+        for spec in self.specs.values():
+            if spec.sample_rate != self.windows.sample_rate:
+                msg = f"windows are at {self.windows.sample_rate} hertz, a front end at {spec.sample_rate}"
+                raise ValueError(msg)
         for key, card in self.heads.items():
             if not self.backbone and any(part.feature not in STATISTICS for part in card.parts):
                 msg = f"head {key} listens to a network, and there is none"
@@ -233,7 +240,7 @@ def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
         msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
         raise BundleError(msg)
     outputs = {part.feature for card in manifest.heads.values() for part in card.parts} - STATISTICS
-    backbone = Backbone(graph, manifest.front_end, outputs=outputs) if graph is not None else None
+    backbone = Backbone(graph, manifest.specs, outputs=outputs) if graph is not None else None
     widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])

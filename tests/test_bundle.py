@@ -33,7 +33,7 @@ from edge_asd.score.backbone import Backbone
 from edge_asd.score.centre import ConditionCentres
 from edge_asd.score.gaussian import BandGaussians, DomainMoments, Gaussian
 from edge_asd.score.head import Fusion, fit_head
-from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses, Value
+from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses, Sigmoid, Value
 from edge_asd.score.listener import Listener, evidence
 from edge_asd.score.neighbour import Knn, LocalDensity
 from edge_asd.score.part import DETECTORS, STATISTICS_PARTS, Normal, PartSpec, fit_part
@@ -145,6 +145,7 @@ def every_part() -> list[Part]:
     for name, made in (
         ("mixture", mixtures(Mixture)),
         ("mixture_maximum", mixtures(LargestOfMixture)),
+        ("sigmoid", Sigmoid(np.eye(24, dtype=np.float32)[0])),
         ("value", Value()),
     ):
         parts.append(replace(plain, spec=PartSpec(name, "spectrum", name), detector=made))
@@ -159,7 +160,7 @@ def written(path: Path, whole: Head, graphs: dict[Precision, bytes] | None = Non
         .model_copy(update={"parts": tuple(part.spec for part in whole.parts), "fusion": whole.fusion})
     )
     described = manifest().model_copy(update={"heads": {MACHINE: card}, "backbone": bool(graphs), **said})
-    network = Backbone(graphs[described.precision], COARSE) if graphs else None
+    network = Backbone(graphs[described.precision], {"": COARSE}) if graphs else None
     waveform = (noise(99, SECOND.clip) * 32_768).astype(np.int16)
     golden = Golden(waveform, golden_scores(Listener(SECOND, COARSE, whole, 2.0, network), waveform))
     write_bundle(path, described, graphs or {}, {MACHINE: whole}, {MACHINE: golden}, "# Parts\n")
@@ -217,7 +218,7 @@ NETWORK_SAYS = {
 
 def networked(path: Path, graphs: dict[Precision, bytes], precision: Precision) -> Path:
     """A bundle whose parts look at several outputs of one of its graphs."""
-    network = Backbone(graphs[precision], COARSE)
+    network = Backbone(graphs[precision], {"": COARSE})
     whole, _ = fit_head({**STATISTICS_PARTS, **NETWORK_SAYS}, [heard(seed, network) for seed in range(20)])
     return written(path, whole, graphs, precision=precision)
 
@@ -460,7 +461,7 @@ def test_tensors_that_do_not_fit_each_other_are_named(
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda m: m["front_end"].update(sample_rate=48_000), "windows are at 16000 hertz, the front end at 48000"),
+        (lambda m: m["front_end"].update(sample_rate=48_000), "windows are at 16000 hertz, a front end at 48000"),
         (
             lambda m: m["heads"][MACHINE]["parts"][0].update(feature="embedding"),
             f"head {MACHINE} listens to a network, and there is none",

@@ -29,6 +29,10 @@ Machines = Annotated[
 ]
 Truth = Annotated[Path | None, typer.Option(help="An official evaluator's folder, for labels of test clips.")]
 Channel = Annotated[int | None, typer.Option(min=1, help="The one to take of recordings that have several.")]
+Outliers = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of sound that is none of the machines', for recipes that learn of it; repeatable."),
+]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out recordings that cannot be read.")]
 
 
@@ -74,21 +78,23 @@ def fit(
     ] = None,
     channel: Channel = None,
     skip_broken: SkipBroken = False,
+    outliers: Outliers = None,
 ) -> None:
     """Learn from the normal clips of data sets, one model over all their machines or over those named."""
     from train.teach.recipe import changed, load_recipe  # noqa: PLC0415
     from train.teach.run import Run, create  # noqa: PLC0415
 
     changes = changed([*(change or ()), f"seed={seed}", *([f"training.epochs={epochs}"] if epochs else ())])
-    run = Run(out, load_recipe(recipe, **changes), tuple(data), tuple(machine or ()), channel, skip_broken)
+    wanted, machines, others = load_recipe(recipe, **changes), tuple(machine or ()), tuple(outliers or ())
+    run = Run(out, wanted, tuple(data), machines, channel, skip_broken, others)
     try:
         with show_progress() as progress:
-            clips = run.clips(progress)
-            run = create(run, clips)
+            clips, strange = run.clips(progress), run.strangers(progress)
+            run = create(run, [*clips, *strange])
             if run.recipe.training:
                 from train.teach.fit import fit as train  # noqa: PLC0415
 
-                train(run, clips, progress)
+                train(run, clips, strange, progress)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last whole epoch", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -210,6 +216,7 @@ def sweep(
         bool, typer.Option("--oracle", help="Add rows with the values of the grid that do best on the test labels.")
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
+    outliers: Outliers = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core by default.")] = None,
     ray: Annotated[
         str | None,
@@ -241,6 +248,7 @@ def sweep(
         changes=tuple(change or ()),
         grid=tuple(grid or ()),
         epochs=epochs,
+        outliers=tuple(outliers or ()),
     )
     try:
         with show_progress() as progress:

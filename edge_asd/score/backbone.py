@@ -10,10 +10,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nothing that hears a workplace call
 import onnxruntime as ort
 
 from edge_asd.errors import BundleError
-from edge_asd.signal.view import log_mel, magnitude
+from edge_asd.signal.view import fft, log_mel, magnitude, mel, phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -21,17 +21,28 @@ if TYPE_CHECKING:
     from edge_asd.signal.view import LogMel
 
 VIEWS: dict[str, Callable[[LogMel, NDArray[np.float32]], NDArray[np.float32]]] = {
+    "fft": lambda _, waveforms: fft(waveforms),
     "log_mel": log_mel,
     "magnitude": magnitude,
+    "mel": mel,
+    "phase": phase,
     "waveform": lambda _, waveforms: waveforms,
 }
-"""What a graph may ask for by the names of its inputs."""
+"""What a graph may ask for by the names of its inputs; ``VIEW.NAME`` is a view through another front end, by name."""
+
+
+def view(name: str, specs: Mapping[str, LogMel], waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view of segments (B, S) by its name, through one of the front ends; the one named "" is the bundle's own."""
+    kind, _, through = name.partition(".")
+    return VIEWS[kind](specs[through], waveforms)
 
 
 class Backbone:
     """One loaded graph. Its threads sleep between segments. Of its outputs it gives those asked for, or all."""
 
-    def __init__(self, graph: bytes, spec: LogMel, threads: int = 1, outputs: Collection[str] | None = None) -> None:
+    def __init__(
+        self, graph: bytes, specs: Mapping[str, LogMel], threads: int = 1, outputs: Collection[str] | None = None
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -42,11 +53,13 @@ class Backbone:
         except Exception as error:  # ONNX Runtime raises what it likes
             msg = f"ONNX Runtime {ort.__version__} cannot load the backbone: {_line(error)}"
             raise BundleError(msg) from error
-        self._spec = spec
+        self._specs = specs
         self.views = tuple(node.name for node in self._session.get_inputs())
         """names of what it looks at"""
-        if unknown := set(self.views) - set(VIEWS):
+        asked = {name: name.partition(".") for name in self.views}
+        if unknown := [name for name, (kind, _, through) in asked.items() if not (kind in VIEWS and through in specs)]:
             msg = f"backbone asks for views {sorted(unknown)}; this version has {sorted(VIEWS)}"
+            msg += f" through front ends {sorted(specs)}"
             raise BundleError(msg)
         given = {node.name: node.shape[-1] for node in self._session.get_outputs()}
         if missing := sorted(set(outputs or ()) - set(given)):
@@ -69,7 +82,7 @@ class Backbone:
         """
         if not self._outputs:  # ONNX Runtime would take that for all of them
             return {}
-        views = {name: VIEWS[name](self._spec, segment[None]) for name in self.views}
+        views = {name: view(name, self._specs, segment[None]) for name in self.views}
         try:
             found = self._session.run(self._outputs, views)
         except Exception as error:  # same

@@ -35,6 +35,7 @@ Detects: TypeAlias = Literal[
     "mixture_maximum",
     "confidence",
     "log_odds",
+    "sigmoid",
     "value",
 ]
 """names of detectors, as bundles write them"""

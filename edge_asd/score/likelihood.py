@@ -91,6 +91,20 @@ class LogOdds:
 
 
 @dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """y = −ln σ(x), x the logit of a yes or no to the machine itself (DKU report; methods.md §4.1)."""
+
+    AXES: ClassVar[Mapping[str, str]] = {"own": "D"}
+
+    own: NDArray[np.float32]
+    """(C,) as above"""
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of logits, (B, C) -> (B,)."""
+        return np.asarray(np.logaddexp(0.0, -features[:, self.own > 0].astype(np.float64)).mean(axis=1), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """The feature is the score: an error of reconstruction."""
 
@@ -131,6 +145,32 @@ class OwnClasses:
             raise ConfigError(msg)
         own = np.isin(np.arange(classes), self.own).astype(np.float32)
         return (LogOdds if self.odds else Confidence)(own)
+
+    def leave_one_out(self, references: References) -> NDArray[np.float64]:
+        """As always."""
+        return scored(self.detector, self.fit(references), references.features)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLogit:
+    """A classifier that is asked of each machine whether this is it; there may be one alone."""
+
+    own: tuple[int, ...]
+    """number of its logit"""
+    detector: ClassVar[Literal["sigmoid"]] = "sigmoid"
+
+    def fit(self, references: References) -> Detector:
+        """Nothing is learned.
+
+        Raises:
+            ConfigError: there is no such logit.
+        """
+        classes = references.features.shape[-1]
+        if len(self.own) != 1 or self.own[0] >= classes:
+            msg = f"back end sigmoid needs the machine's own logit, one of {classes}, got {sorted(self.own)}: "
+            msg += "name an output that says yes or no to each machine, as target_logit does"
+            raise ConfigError(msg)
+        return Sigmoid(np.isin(np.arange(classes), self.own).astype(np.float32))
 
     def leave_one_out(self, references: References) -> NDArray[np.float64]:
         """As always."""

@@ -15,7 +15,7 @@ import numpy as np
 from edge_asd.score.centre import Centres, Cosine
 from edge_asd.score.detector import FLOOR, Detects, References, scored
 from edge_asd.score.gaussian import Bands, Gaussian, Mahalanobis, MeanBands, Selective
-from edge_asd.score.likelihood import Confidence, LargestOfMixture, LogOdds, Mixture, Value
+from edge_asd.score.likelihood import Confidence, LargestOfMixture, LogOdds, Mixture, Sigmoid, Value
 from edge_asd.score.neighbour import Difference, DomainNeighbours, LocalDensity, Nearest, Neighbours
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ DETECTORS: Mapping[Detects, type[Detector]] = MappingProxyType(
         "mixture_maximum": LargestOfMixture,
         "confidence": Confidence,
         "log_odds": LogOdds,
+        "sigmoid": Sigmoid,
         "value": Value,
     }
 )

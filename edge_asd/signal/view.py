@@ -71,11 +71,32 @@ def log_mel(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]
     return decibels(spec, mel_bank(spec).T @ power)
 
 
+def mel(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Linear mel bands, sums of magnitudes: (B, S) -> (B, M, T)."""
+    return mel_bank(spec).T @ magnitude(spec, waveforms)
+
+
 def magnitude(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
     """Magnitude spectrum of centred frames: (B, S) -> (B, F, T)."""
+    return np.abs(_centred(spec, waveforms)).transpose(0, 2, 1)
+
+
+def phase(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Angle of the same spectrum in (-π, π], 0 where there is nothing: (B, S) -> (B, F, T)."""
+    return np.angle(_centred(spec, waveforms)).transpose(0, 2, 1)
+
+
+def fft(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Magnitude spectrum of whole segments, without a window and without the last bin: (B, S) -> (B, S // 2)."""
+    whole = np.abs(np.fft.rfft(waveforms, axis=-1))[:, : waveforms.shape[1] // 2]
+    return np.asarray(whole, np.float32)
+
+
+def _centred(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """(B, S) -> (B, T, F), reflected at both ends."""
     half = spec.n_fft // 2
     padded = np.pad(waveforms, ((0, 0), (half, half)), mode="reflect")
-    return np.abs(spectrum(spec, frames(spec, padded))).transpose(0, 2, 1)
+    return spectrum(spec, frames(spec, padded))
 
 
 def frames(spec: LogMel, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from edge_asd.errors import ConfigError
 from edge_asd.score.detector import References, scored
-from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses
+from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses, OwnLogit
 
 LOGITS = (3 * np.random.default_rng(0).standard_normal((40, 6))).astype(np.float32)
 
@@ -91,3 +92,19 @@ def test_a_value_is_its_own_score() -> None:
     assert AsItIs().leave_one_out(References.of(errors)).tolist() == [0.5, 2.0]
     with pytest.raises(ConfigError, match="back end value takes a feature of one number, got 6; choose another"):
         AsItIs().fit(References.of(LOGITS))
+
+
+@given(st.integers(0, 3), st.floats(-60, 60))
+def test_a_yes_or_no_is_scored_by_its_cross_entropy_alone(own: int, logit: float) -> None:
+    logits = np.full((2, 4), 7.0, np.float32)
+    logits[:, own] = logit
+    detector = OwnLogit((own,)).fit(References.of(logits))
+
+    expected = -special.log_expit(np.float64(np.float32(logit)))
+    np.testing.assert_allclose(detector.score(logits), expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("own", [(), (4,), (0, 1)])
+def test_a_yes_or_no_is_of_one_machine(own: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"one of 4, got {sorted(own)}: name an output")):
+        OwnLogit(own).fit(References.of(np.zeros((3, 4), np.float32)))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from edge_asd.signal.view import LogMel, fingerprint, frames, log_mel, magnitude, mel_bank, spectrum
+from edge_asd.signal.view import LogMel, fft, fingerprint, frames, log_mel, magnitude, mel, mel_bank, phase, spectrum
 
 SPECS = [LogMel(), LogMel(n_fft=512, hop=160, n_mels=40, f_min=50, f_max=7_000), LogMel(sample_rate=8_000, f_max=4_000)]
 SLANEY = [replace(spec, scale="slaney") for spec in SPECS]
@@ -55,6 +55,47 @@ def test_magnitude_is_librosas(spec: LogMel) -> None:
     sound = waveforms()
     expected = np.abs(librosa.stft(sound, n_fft=spec.n_fft, hop_length=spec.hop, pad_mode="reflect"))
     np.testing.assert_allclose(magnitude(spec, sound), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", SLANEY, ids=str)
+def test_linear_mel_bands_are_librosas_of_magnitudes(spec: LogMel) -> None:
+    expected = librosa.feature.melspectrogram(
+        y=waveforms(),
+        sr=spec.sample_rate,
+        n_fft=spec.n_fft,
+        hop_length=spec.hop,
+        pad_mode="reflect",
+        power=1.0,
+        n_mels=spec.n_mels,
+        fmin=spec.f_min,
+        fmax=spec.f_max,
+    )
+    assert mel(spec, waveforms()).dtype == np.float32
+    np.testing.assert_allclose(mel(spec, waveforms()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_phase_and_magnitude_are_librosas_spectrum(spec: LogMel) -> None:
+    sound = waveforms()
+    angle = phase(spec, sound)
+    expected = librosa.stft(sound, n_fft=spec.n_fft, hop_length=spec.hop, pad_mode="reflect")
+
+    assert angle.dtype == np.float32
+    np.testing.assert_allclose(magnitude(spec, sound) * np.exp(1j * angle), expected, atol=1e-4)
+
+
+def test_silence_has_the_phase_zero() -> None:
+    assert not phase(LogMel(), np.zeros((1, 4_000), np.float32)).any()
+
+
+@given(st.integers(1, 800))
+def test_a_whole_spectrum_peaks_where_the_tone_is(hertz: int) -> None:
+    tone = np.sin(2 * np.pi * hertz * np.arange(3_200) / 3_200 + 0.3).astype(np.float32)[None]
+    whole = fft(tone)
+
+    assert (whole.shape, whole.dtype) == ((1, 1_600), np.float32)
+    assert whole[0].argmax() == hertz
+    assert whole[0, hertz] == pytest.approx(1_600, rel=1e-5)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)

@@ -65,6 +65,8 @@ class Plan:
     """``PLACE=VALUE,VALUE,…``, every combination of them"""
     epochs: int | None = None
     """of those that train; None for the recipe's own"""
+    outliers: tuple[Path, ...] = ()
+    """sound of no machine, for the recipes that learn of it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Cell:
     """patterns"""
     keys: tuple[str, ...]
     """identities"""
+    outliers: tuple[Path, ...] = ()
+    """folders; none for a recipe that has no use for them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +154,15 @@ def cells(plan: Plan) -> list[Cell]:
     clips = chosen(normals(plan.data), plan.machines)
     out, data = plan.out.resolve(), tuple(path.resolve() for path in plan.data)
     test = tuple(path.resolve() for path in plan.test) or data
+    outliers = tuple(path.resolve() for path in plan.outliers)
     planned = []
     for name, point, (part, machines, keys) in product(plan.recipes, points(plan.grid), _parts(plan, clips)):
         for seed in plan.seeds:
             label = Path(name).stem if name.endswith(".toml") else name
             folder = out / "-".join(filter(None, (label, part, *map(_short, point), str(seed))))
             recipe = _recipe(plan, name, point, seed)
-            planned.append(Cell(folder, label, recipe, point, data, test, machines, keys))
+            others = outliers if recipe.training and recipe.training.outliers else ()
+            planned.append(Cell(folder, label, recipe, point, data, test, machines, keys, others))
     if twins := {cell.folder.name for cell in planned if sum(c.folder == cell.folder for c in planned) > 1}:
         msg = f"several runs would be called {', '.join(sorted(twins))}; name each recipe, seed and value once"
         raise ConfigError(msg)
@@ -274,15 +280,15 @@ def do(cell: Cell) -> None:
     Raises:
         EdgeAsdError: as the single commands.
     """
-    run = Run(cell.folder, cell.recipe, cell.data, cell.machines)
-    clips = run.clips()
-    run = create(run, clips)
+    run = Run(cell.folder, cell.recipe, cell.data, cell.machines, outliers=cell.outliers)
+    clips, others = run.clips(), run.strangers()
+    run = create(run, [*clips, *others])
     with _alone(run), (run.folder / SAID).open("a") as said, redirect_stdout(said), redirect_stderr(said):
         console = Console(file=said, width=WIDTH)
         _tests(cell, cell.keys)  # before hours are spent on what cannot be judged
         bundle = run.folder / BUNDLE
         if not bundle.exists():
-            _make(run, clips, bundle, Progress(console=console, disable=True))
+            _make(run, clips, others, bundle, Progress(console=console, disable=True))
         _judge(cell, bundle)
 
 
@@ -297,13 +303,13 @@ def _alone(run: Run) -> Iterator[None]:
         yield
 
 
-def _make(run: Run, clips: Sequence[Clip], bundle: Path, progress: Progress) -> None:
+def _make(run: Run, clips: Sequence[Clip], outliers: Sequence[Clip], bundle: Path, progress: Progress) -> None:
     from train.pack.export import Wish, export  # noqa: PLC0415 - scipy, and for a network torch
 
     if run.recipe.training:
         from train.teach.fit import fit  # noqa: PLC0415 - torch
 
-        fit(run, clips, progress)
+        fit(run, clips, outliers, progress)
     export(run.folder, bundle, Wish("1", LICENCE, fp32=False), progress)
 
 

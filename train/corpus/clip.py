@@ -121,11 +121,39 @@ def normals(folders: Sequence[Path], *, channel: int | None = None) -> list[Clip
     Raises:
         ConfigError: there are none.
     """
-    clips = [clip for clip in scan(folders, channel=channel) if clip.split == "train" and clip.label == "normal"]
+    clips = [clip for clip in scan(folders, channel=channel) if _to_learn(clip)]
     if not clips:
         msg = f"no normal training clips under {_list(folders)}; they belong into a folder named train/"
         raise ConfigError(msg)
     return clips
+
+
+def strangers(
+    folders: Sequence[Path], machines: Sequence[str], outliers: Sequence[Path], *, channel: int | None = None
+) -> list[Clip]:
+    """Sound that is of none of the machines that are learned.
+
+    Training clips of the other machines of the data sets, supplemental clips of what surrounds a machine, and whatever
+    there is to train on in the folders of outliers; but none of a noise that is mixed into a clip of the data sets,
+    where it would be known again.
+
+    Args:
+        folders: data sets.
+        machines: patterns of the machines that are learned; all when empty.
+        outliers: further data sets, or folders of recordings.
+        channel: as in :func:`scan`.
+    """
+    known = scan(folders, channel=channel)
+    learned = {clip.key for clip in chosen(known, machines)}
+    own = [clip for clip in known if clip.role == "noise" or (_to_learn(clip) and clip.key not in learned)]
+    further = scan(outliers, channel=channel) if outliers else []
+    heard = {clip.noise for clip in known if clip.noise}
+    used = {clip.path for clip in known}
+    return own + [
+        clip
+        for clip in further
+        if (_to_learn(clip) or clip.role == "noise") and clip.noise not in heard and clip.path not in used
+    ]
 
 
 def trials(
@@ -189,6 +217,10 @@ def checked(clips: Sequence[Clip], *, skip_broken: bool = False, progress: Progr
     if broken:
         print(f"{count} and are left out:", *broken.values(), sep="\n  ", file=sys.stderr)
     return [clip for clip in clips if clip.path not in broken]
+
+
+def _to_learn(clip: Clip) -> bool:
+    return clip.split == "train" and clip.label == "normal"
 
 
 def _broken(clip: Clip) -> str:

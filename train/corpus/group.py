@@ -24,7 +24,9 @@ LEAST = 2
 """clips in a pseudo-group: one alone is an outlier, no class"""
 
 
-def groups(clips: Sequence[Clip], pseudo: int, spec: LogMel, progress: Progress | None = None) -> list[str]:
+def groups(
+    clips: Sequence[Clip], pseudo: int, spec: LogMel, progress: Progress | None = None, *, by_domain: bool = False
+) -> list[str]:
     """The name of each clip's group: one operating condition of one machine; where it is unknown, one domain of it.
 
     A domain of a machine none of whose training clips has an attribute is divided by its sound: Ward clustering of
@@ -36,11 +38,14 @@ def groups(clips: Sequence[Clip], pseudo: int, spec: LogMel, progress: Progress 
         pseudo: the most groups a domain is divided into; below 2 none is.
         spec: what the clips are heard through.
         progress: shows how far it is.
+        by_domain: a condition that is heard in both domains is two groups.
 
     Raises:
         AudioError: a training clip of a machine without attributes cannot be read.
     """
     names = [f"{clip.key} {clip.attribute or clip.domain}" for clip in clips]
+    if by_domain:
+        names = [f"{name} {clip.domain}" if clip.attribute else name for name, clip in zip(names, clips, strict=True)]
     taught = [number for number, clip in enumerate(clips) if clip.split == "train" and clip.label == "normal"]
     named = {clips[number].key for number in taught if clips[number].attribute}
     nameless: dict[str, list[int]] = defaultdict(list)

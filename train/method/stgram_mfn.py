@@ -54,7 +54,8 @@ class Tgram(nn.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         bands = task.mels
-        self.cut = nn.Conv1d(1, bands, task.n_fft, task.hop, task.n_fft // 2, bias=False)
+        spec = task.own_front_end
+        self.cut = nn.Conv1d(1, bands, spec.n_fft, spec.hop, spec.n_fft // 2, bias=False)
         layers = [
             (nn.LayerNorm(task.frames), nn.LeakyReLU(0.2), nn.Conv1d(bands, bands, 3, padding=1, bias=False))
             for _ in range(3)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edge_asd.errors import ConfigError
+from edge_asd.score.backbone import view
+from edge_asd.signal.view import LogMel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -27,21 +30,48 @@ class Task:
 
     samples: int
     """of a segment"""
-    mels: int
-    frames: int
-    """of a segment's log-mel"""
-    n_fft: int
-    hop: int
-    sections: tuple[str, ...]
+    front_ends: Mapping[str, LogMel]
+    """by name; the recipe's own has none"""
+    sections: tuple[str, ...] = ()
     """machine identities, ``set/machine/section``"""
-    groups: tuple[str, ...]
+    groups: tuple[str, ...] = ()
     """attribute groups: a machine identity, a blank, an operating condition"""
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
     """training clips of each group"""
+    attributes: tuple[tuple[str, int], ...] = ()
+    """of each machine, those of two values or more: a name, and how many"""
+    augmentations: tuple[str, ...] = ()
+    """what may be done to a segment, where a network is to tell it"""
+    outliers: bool = False
+    """whether there is sound of none of the machines too"""
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Task:
+        """From what ``dataclasses.asdict`` made of it."""
+        return cls(**{**state, "front_ends": {name: LogMel(**spec) for name, spec in state["front_ends"].items()}})
+
+    @property
+    def own_front_end(self) -> LogMel:
+        """The recipe's."""
+        return self.front_ends[""]
+
+    @property
+    def mels(self) -> int:
+        """Bands of its log-mel."""
+        return self.own_front_end.n_mels
+
+    @property
+    def frames(self) -> int:
+        """Of a segment's log-mel."""
+        return self.shape("log_mel")[-1]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a view of one segment."""
+        return view(name, self.front_ends, np.zeros((1, self.samples), np.float32)).shape[1:]
 
     def own(self, output: str, key: str) -> tuple[bool, ...]:
-        """Which columns of a logit output belong to one machine; all False for other outputs."""
-        if output == "section_logit":
+        """Which columns of a logit output belong to one machine; none for other outputs."""
+        if output in {"section_logit", "target_logit"}:
             return tuple(section == key for section in self.sections)
         return tuple(group.startswith(f"{key} ") for group in self.groups) if output == "group_logit" else ()
 
@@ -78,11 +108,17 @@ class Batch:
     """Segments and what they are; targets are soft where segments were mixed."""
 
     views: dict[str, Tensor]
-    """``log_mel`` (B, M, T) in dB and, for methods that ask for it, ``waveform`` (B, S)"""
+    """by the names that the embedder takes, as ``log_mel`` (B, M, T) in dB"""
     section: Tensor
-    """(B, sections), rows sum to one"""
+    """(B, sections), rows sum to one; to zero where the sound is of none of the machines"""
     group: Tensor
-    """(B, groups), rows sum to one"""
+    """(B, groups), the same"""
+    condition: Tensor
+    """(B,) the operating condition as a number, one step of it being 5 (methods.md §2.4); 0 where it has none"""
+    attributes: Tensor
+    """(B, all values of all attributes), a row of a block for each attribute; zeros where one is unknown"""
+    augmentation: Tensor
+    """(B, augmentations), what was done to the segment, one-hot"""
 
 
 class Embedder(Protocol):

@@ -18,7 +18,7 @@ from edge_asd.errors import ConfigError
 from edge_asd.score.centre import ConditionCentres, Cosine, unit
 from edge_asd.score.detector import References, refitted
 from edge_asd.score.gaussian import BandGaussians, DomainMoments, Gaussian
-from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses
+from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses, OwnLogit
 from edge_asd.score.neighbour import Knn, LocalDensity, distances
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CENTRES = 16
 """of k-means (methods.md §3.7)"""
+SAME = 5
+"""decimals by which unit vectors differ, if they do"""
 COMPONENTS = 2
 """of a mixture of which nothing else is said (methods.md §6)"""
 REGULARISATION = 1e-3
@@ -48,7 +50,7 @@ def backend(name: str, own: Collection[int] = ()) -> Backend:
 
     Args:
         name: one of :func:`backends`; a number in it may be another.
-        own: numbers of the machine's own classes; for ``confidence`` and ``logodds``.
+        own: numbers of the machine's own classes; for ``confidence``, ``logodds`` and ``sigmoid``.
 
     Raises:
         ConfigError: there is none of that name, or it has no references to multiply.
@@ -60,7 +62,7 @@ def backend(name: str, own: Collection[int] = ()) -> Backend:
         msg = f"no back end {name!r}; choose one of {', '.join(backends())}"
         raise ConfigError(msg)
     chosen = found[0]
-    if suffixes and isinstance(chosen, OwnClasses | AsItIs):
+    if suffixes and isinstance(chosen, OwnClasses | OwnLogit | AsItIs):
         msg = f"back end {plain} keeps no references, so {name!r} has none to multiply; leave out +{'+'.join(suffixes)}"
         raise ConfigError(msg)
     for suffix in suffixes:
@@ -99,6 +101,7 @@ NAMES: dict[str, tuple[Callable[[dict[str, str], tuple[int, ...]], Backend], tup
     "centres-cosine": (lambda *_: ConditionCentres(cosine=True), ("centres-cosine",)),
     "confidence": (lambda _, own: OwnClasses(own), ("confidence",)),
     "logodds": (lambda _, own: OwnClasses(own, odds=True), ("logodds",)),
+    "sigmoid": (lambda _, own: OwnLogit(own), ("sigmoid",)),
     "value": (lambda *_: AsItIs(), ("value",)),
     rf"bands{NUMBER}": (lambda said, _: BandGaussians(_number(said, 8)), ("bands", "bands4")),
     rf"bands{NUMBER}-mean": (lambda said, _: BandGaussians(_number(said, 8), average=True), ("bands-mean",)),
@@ -122,7 +125,7 @@ class KMeansCentres:
         source, target = unit(rows.features[~rows.target]), unit(rows.features[rows.target])
         if not len(source):
             return Cosine(target.astype(np.float32))
-        centres = min(self.centres, len(np.unique(source, axis=0)))
+        centres = min(self.centres, len(np.unique(source.round(SAME), axis=0)))
         found = KMeans(centres, random_state=0).fit(source).cluster_centers_
         return Cosine(np.concatenate([found, target]).astype(np.float32))
 

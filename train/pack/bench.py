@@ -6,7 +6,8 @@ fed by torchaudio, and against itself without cached features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +17,7 @@ from rich.progress import Progress
 
 from edge_asd.bench import Timing, backbones, one_core, turns
 from edge_asd.bundle import open_bundle
-from edge_asd.errors import ConfigError
-from edge_asd.signal.view import log_mel
+from edge_asd.score.backbone import view
 from train.method.task import Batch
 from train.teach.fit import begin, keep_memory, load_network, train_epoch
 from train.teach.lesson import batches, learn_from
@@ -37,12 +37,13 @@ OURS, PLAIN = "an epoch", "an epoch of a plain loop fed by torchaudio"
 
 def bench(folder: Path, bundle: Path, rounds: int) -> list[Timing]:
     """A 2-s segment on one core, views included: ONNX Runtime int8 and fp32, torch eager fp32, in turn."""
-    (embedder, _), manifest = load_network(load_run(folder)), open_bundle(bundle).manifest
+    (network, _), manifest = load_network(load_run(folder)), open_bundle(bundle).manifest
+    embedder: Any = network
     segment = (0.05 * np.random.default_rng(0).standard_normal(manifest.windows.segment)).astype(np.float32)
 
     def eager() -> None:
         with torch.inference_mode():
-            embedder(torch.from_numpy(log_mel(manifest.front_end, segment[None])), torch.from_numpy(segment[None]))
+            embedder(*(torch.from_numpy(view(name, manifest.specs, segment[None])) for name in embedder.views))
 
     torch.set_num_threads(1)
     with one_core():
@@ -66,17 +67,16 @@ def bench_epoch(name: str, clips: Sequence[Clip], rounds: int) -> list[Timing]:
 
 
 def _lesson(recipe: Recipe, clips: Sequence[Clip], changes: dict[str, object]) -> Lesson:
-    if recipe.training is None:
-        msg = f"{recipe.name} trains no network; choose a recipe that does"
-        raise ConfigError(msg)
-    training = recipe.training.model_copy(update=changes)
+    training = recipe.training.model_copy(update=changes) if recipe.training else None
     with Progress(disable=True) as progress:
-        return learn_from(clips, recipe.model_copy(update={"training": training}), training, progress).plain
+        return learn_from(clips, (), recipe.model_copy(update={"training": training}), progress).plain
 
 
 def _ours(lesson: Lesson) -> Callable[[], object]:
     fabric = Fabric(accelerator="auto", devices=1)
-    network, optimizer = fabric.setup(*begin(lesson))
+    fresh, optimizer = begin(lesson)
+    lesson = replace(lesson, views=fresh.embedder.views)
+    network, optimizer = fabric.setup(fresh, optimizer)
     network.mark_forward_method("loss")
     return lambda: train_epoch(fabric, network, optimizer, lesson, 0, Progress(disable=True))
 
@@ -89,7 +89,6 @@ def _plain(lesson: Lesson) -> Callable[[], object]:
     mel = torchaudio.transforms.MelSpectrogram(spec.sample_rate, spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels)
     decibel = torchaudio.transforms.AmplitudeToDB()
     segment, clips = lesson.recipe.windows.segment, [torch.from_numpy(np.asarray(clip)) for clip in lesson.clips]
-    sections, groups = (torch.eye(len(names)) for names in (lesson.task.sections, lesson.task.groups))
 
     def epoch() -> None:
         rng = np.random.default_rng(0)
@@ -97,7 +96,8 @@ def _plain(lesson: Lesson) -> Callable[[], object]:
             starts = [int(rng.integers(clips[clip].numel() - segment + 1)) for clip in chosen]
             waves = torch.stack([clips[c][s : s + segment] for c, s in zip(chosen, starts, strict=True)])
             views = {"log_mel": decibel(mel(waves)), "waveform": waves}
-            shown = Batch(views, sections[lesson.sections[chosen]], groups[lesson.groups[chosen]])
+            section, group, condition, attribute = map(torch.from_numpy, lesson.labels[chosen].rows())
+            shown = Batch(views, section, group, condition, attribute, torch.zeros(len(chosen), 0))
             loss, _ = network.loss(shown, 0.5)
             optimizer.zero_grad()
             loss.backward()

@@ -32,6 +32,6 @@ def build(work: Path, out: Path, progress: Progress) -> Report:
         write_dataset(data, PLAN, workers=2, console=progress.console)
         clips = normals([data])
     run = create(Run(run_folder, load_recipe("grhd", training={"epochs": EPOCHS}), (data,)), clips)
-    fit(run, clips, progress)
+    fit(run, clips, (), progress)
     heads = tuple(f"rendered/{machine}/00" for machine in MACHINES)
     return export(run_folder, out, Wish("1", "Apache-2.0, learned from rendered sound", heads, fp32=False), progress)

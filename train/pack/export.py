@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,7 @@ from edge_asd.bundle import (
     write_bundle,
 )
 from edge_asd.errors import AudioError, BundleError, ConfigError
-from edge_asd.score.backbone import Backbone
+from edge_asd.score.backbone import Backbone, view
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import LEAST_CLIPS, Fusion, fit_head
 from edge_asd.score.listener import Listener, evidence
@@ -182,7 +183,7 @@ def _timed(run: Run, graphs: Mapping[Precision, bytes]) -> dict[str, float]:
     """Milliseconds that a segment takes by each graph, views included, on one core in turn."""
     segment = np.random.default_rng(0).normal(0.0, 0.05, run.recipe.windows.segment).astype(np.float32)
     stages: dict[str, Callable[[], object]] = {
-        name: partial(Backbone(graph, run.recipe.front_end), segment) for name, graph in graphs.items()
+        name: partial(Backbone(graph, run.recipe.specs), segment) for name, graph in graphs.items()
     }
     with one_core():
         return {f"{timing.stage}_ms": 1e3 * timing.seconds for timing in turns(stages, TIMED)}
@@ -238,12 +239,10 @@ def _quantised(fitting: Fitting, full: bytes) -> tuple[bytes, dict[str, float]]:
 
 def _calibration(run: Run, graph: bytes, clips: Sequence[Clip]) -> Iterable[dict[str, NDArray[np.float32]]]:
     """Views of training segments, drawn evenly over clips."""
-    from edge_asd.score.backbone import VIEWS  # noqa: PLC0415
-
-    rng, recipe, views = np.random.default_rng(run.recipe.seed), run.recipe, Backbone(graph, run.recipe.front_end).views
+    rng, recipe, views = np.random.default_rng(run.recipe.seed), run.recipe, Backbone(graph, run.recipe.specs).views
     for number in rng.permutation(len(clips))[:CALIBRATION_SEGMENTS]:
         segment = rng.choice(segments(recipe.windows, load(clips[number], recipe.windows.sample_rate)))[None]
-        yield {name: VIEWS[name](recipe.front_end, segment) for name in views}
+        yield {name: view(name, recipe.specs, segment) for name in views}
 
 
 # The heads ------------------------------------------------------------------------------------------------------------
@@ -263,7 +262,7 @@ class Fitting:
     def heads(self, graph: bytes | None, *, every: bool = False) -> dict[str, Fitted]:
         """A head for every machine, by this graph; without the parts that are shown only unless every one is wanted."""
         wanted = {part.feature for part in self._wishes(every=every)}  # other outputs would fill the memory unheard
-        embed = Backbone(graph, self.run.recipe.front_end, outputs=wanted - STATISTICS) if graph else None
+        embed = Backbone(graph, self.run.recipe.specs, outputs=wanted - STATISTICS) if graph else None
         shown = self.progress.track(self.machines.items(), total=len(self.machines), description="fitting heads")
         return {key: self._head(key, [_normal(self.run, embed, clip) for clip in clips], every) for key, clips in shown}
 
@@ -316,11 +315,13 @@ def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
 def decision_threshold(scores: NDArray[np.float64]) -> float:
     """The 90 % point of a gamma fitted to training scores; of the scores themselves where none can be fitted."""
     floor = scores.min() - scores.std()  # fused scores may be negative, a gamma may not
-    try:
-        shape, _, scale = stats.gamma.fit(scores - floor, floc=0)
-        return float(floor + stats.gamma.ppf(GAMMA_QUANTILE, shape, scale=scale))
-    except (stats.FitError, ValueError):
-        return float(np.quantile(scores, GAMMA_QUANTILE))
+    with np.errstate(all="ignore"):  # scores that are all but equal lead the search beyond any number
+        try:
+            shape, _, scale = stats.gamma.fit(scores - floor, floc=0)
+        except (stats.FitError, ValueError):
+            shape = scale = math.nan
+    threshold = float(floor + stats.gamma.ppf(GAMMA_QUANTILE, shape, scale=scale))
+    return threshold if math.isfinite(threshold) else float(np.quantile(scores, GAMMA_QUANTILE))
 
 
 # The bundle -----------------------------------------------------------------------------------------------------------
@@ -332,7 +333,7 @@ def _golden(run: Run, graph: bytes | None, head: Head, clips: Sequence[Clip]) ->
     samples = np.resize(load(clips[0], windows.sample_rate), GOLDEN_S * windows.sample_rate)
     turned = np.roll(samples, samples.size // 2) + rng.normal(0.0, 0.003 * samples.std(), samples.size)
     waveform = np.clip(np.round(turned * 32_768), -32_768, 32_767).astype(np.int16)
-    embed = Backbone(graph, run.recipe.front_end) if graph else None
+    embed = Backbone(graph, run.recipe.specs) if graph else None
     return Golden(waveform, golden_scores(Listener(windows, run.recipe.front_end, head, 1.0, embed), waveform))
 
 
@@ -357,6 +358,7 @@ def _manifest(run: Run, name: str, wish: Wish, backbone: Graphs) -> Manifest:
         licence=wish.licence,
         windows=run.recipe.windows,
         front_end=run.recipe.front_end,
+        front_ends=run.recipe.front_ends,
         backbone=bool(backbone.graphs),
         heads=cards,
         metrics=dict(backbone.figures),

@@ -40,12 +40,7 @@ def to_onnx(embedder: Any, task: Task) -> bytes:  # noqa: ANN401 - an Embedder t
     Raises:
         BundleError: torch gives no graph.
     """
-    shapes = {
-        "log_mel": (1, task.mels, task.frames),
-        "waveform": (1, task.samples),
-        "magnitude": (1, task.n_fft // 2 + 1, task.frames),
-    }
-    views = tuple(torch.zeros(shapes[name]) for name in embedder.views)
+    views = tuple(torch.zeros(1, *task.shape(name)) for name in embedder.views)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about itself

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4
 """parameters of mallopt(3)"""
 
 
-def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
+def fit(run: Run, clips: Sequence[Clip], outliers: Sequence[Clip], progress: Progress) -> None:
     """Train until the recipe's last epoch, from the last checkpoint if there is one.
 
     Randomness depends on seed and epoch alone, so that a resumed run ends where an unbroken one does.
@@ -54,12 +54,13 @@ def fit(run: Run, clips: Sequence[Clip], progress: Progress) -> None:
     if training is None:
         return
     keep_memory()
-    lesson = learn_from(clips, run.recipe, training, progress)
-    if (known := int(lesson.crops[~lesson.held].sum())) < 2:
+    lesson = learn_from(clips, outliers, run.recipe, progress)
+    if (known := int(lesson.crops[lesson.taught].sum())) < 2:
         msg = f"{', '.join(map(str, run.data))}: need at least two segments to train on, got {known}; record more"
         raise ConfigError(msg)
     fabric = Fabric(accelerator="auto", devices=1)
     network, optimizer = begin(lesson)
+    lesson = replace(lesson, views=network.embedder.views)
     taught, optimizer = fabric.setup(network, optimizer)
     taught.mark_forward_method("loss")
     done = _restore(run, network, optimizer)
@@ -91,12 +92,15 @@ def begin(lesson: Lesson) -> tuple[Any, torch.optim.Optimizer]:
     recipe = lesson.recipe
     torch.manual_seed(recipe.seed)
     network: Any = catalogue.build(recipe.method, lesson.task, recipe.settings)
-    if lesson.training.cache and "waveform" in network.embedder.views:
-        msg = f"training.cache keeps log-mels, and {recipe.method} looks at the waveform too; set it to false"
+    if lesson.training.cache and (others := set(network.embedder.views) - {"log_mel"}):
+        msg = f"training.cache keeps log-mels, and {recipe.method} looks at {', '.join(sorted(others))} too; "
+        msg += "set it to false"
         raise ConfigError(msg)
     # channels last: an update takes two thirds of the time on a CPU; bf16 one and a half times as long
     network.to(memory_format=torch.channels_last)
-    return network, torch.optim.Adam(network.parameters(), lesson.training.rate)
+    wanted = lesson.training
+    kind = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}[wanted.optimizer]
+    return network, kind(network.parameters(), wanted.rate, eps=wanted.epsilon, weight_decay=wanted.decay)
 
 
 def load_network(run: Run) -> tuple[nn.Module, Task]:
@@ -107,7 +111,7 @@ def load_network(run: Run) -> tuple[nn.Module, Task]:
     """
     recipe = run.recipe
     if not catalogue.trained(recipe.method) and recipe.method != catalogue.NETWORKLESS:
-        task = recipe.task((), (), ())  # what is not learned knows no classes
+        task = recipe.task()  # what is not learned knows no classes
         return catalogue.build(recipe.method, task, recipe.settings).embedder.eval(), task
     if recipe.training is None or not run.checkpoint.exists():
         msg = f"{run.folder} holds no trained network; go on with the same command and --out"
@@ -116,7 +120,7 @@ def load_network(run: Run) -> tuple[nn.Module, Task]:
     if state["epochs"] < recipe.training.epochs:
         msg = f"{run.folder} has {state['epochs']} of {recipe.training.epochs} epochs; go on with the same command"
         raise ConfigError(msg)
-    task = Task(**state["task"])
+    task = Task.restored(state["task"])
     network: Any = catalogue.build(recipe.method, task, recipe.settings)
     network.load_state_dict(state["network"])
     embedder: nn.Module = network.embedder.eval()
@@ -163,7 +167,8 @@ def _numbers(parts: dict[str, Tensor]) -> dict[str, float]:
 
 def _placed(shown: Batch, device: torch.device) -> Batch:
     views = {name: view.to(device) for name, view in shown.views.items()}
-    return Batch(views, shown.section.to(device), shown.group.to(device))
+    labels = (shown.section, shown.group, shown.condition, shown.attributes, shown.augmentation)
+    return Batch(views, *(label.to(device) for label in labels))
 
 
 @torch.no_grad()

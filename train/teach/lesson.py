@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
+from imblearn.over_sampling import SMOTE
 
-from edge_asd.signal.view import log_mel
+from edge_asd.errors import ConfigError
+from edge_asd.score.backbone import view
+from train.corpus.attribute import attributes, conditions
 from train.corpus.clip import load
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
@@ -32,6 +35,45 @@ if TYPE_CHECKING:
 
 NOISE_SPAN_DB = 20.0
 """how much fainter than its loudest added noise may be"""
+SILENCE = 1e-12
+"""power below which a clip is as quiet as any"""
+NEIGHBOURS = 3
+"""among which SMOTE takes a target clip's other end (TWFR-GMM; methods.md §2.5)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What is known of N clips. Rows of classes sum to one; to zero for outliers, and where an attribute is unknown."""
+
+    section: NDArray[np.float32]
+    """(N, sections)"""
+    group: NDArray[np.float32]
+    """(N, groups)"""
+    condition: NDArray[np.float32]
+    """(N,) :func:`train.corpus.attribute.conditions`"""
+    attributes: NDArray[np.float32]
+    """(N, values of all attributes)"""
+
+    def rows(self) -> tuple[NDArray[np.float32], ...]:
+        """All four."""
+        return self.section, self.group, self.condition, self.attributes
+
+    def __getitem__(self, which: NDArray[np.int64]) -> Labels:
+        """Of some."""
+        return Labels(*(rows[which] for rows in self.rows()))
+
+    def mixed(self, share: NDArray[np.float32], partner: NDArray[np.int64]) -> Labels:
+        """Each with so much of its own, (N,), and the rest its partner's."""
+
+        def mix(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            own = share.reshape(-1, *[1] * (rows.ndim - 1))
+            return np.asarray(own * rows + (1.0 - own) * rows[partner], np.float32)
+
+        return Labels(*map(mix, self.rows()))
+
+    def joined(self, others: Labels) -> Labels:
+        """These, and others behind them."""
+        return Labels(*(np.concatenate(both) for both in zip(self.rows(), others.rows(), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +87,13 @@ class Lesson:
     """each (L,), at least one segment long; or (K, M, T), the log-mels of its segments, where they are cached"""
     lengths: NDArray[np.int64]
     """samples of each clip"""
-    sections: NDArray[np.int64]
-    groups: NDArray[np.int64]
+    labels: Labels
     targets: NDArray[np.bool_]
     """whether a clip is of the target domain"""
     held: NDArray[np.bool_]
     """whether its recording is held out"""
+    views: tuple[str, ...] = ("log_mel", "waveform")
+    """of a segment that are shown"""
 
     @property
     def crops(self) -> NDArray[np.int64]:
@@ -59,34 +102,61 @@ class Lesson:
         return np.minimum(whole, self.training.crops) if self.training.crops else whole
 
     @property
+    def own(self) -> NDArray[np.bool_]:
+        """Which clips are of one of the machines."""
+        return np.asarray(self.labels.section.any(axis=1))
+
+    @property
+    def taught(self) -> NDArray[np.int64]:
+        """Numbers of the machines' clips that are trained on."""
+        return np.flatnonzero(self.own & ~self.held)
+
+    @property
     def plain(self) -> Lesson:
         """The same without any augmentation."""
-        nothing = {"mixup": 0.0, "gain_db": 0.0, "noise_db": 0.0, "mask_mels": 0, "mask_frames": 0}
+        nothing = {"mixup": 0.0, "gain_db": 0.0, "noise_db": 0.0, "mask_mels": 0, "mask_frames": 0, "augmentations": ()}
         return replace(self, training=self.training.model_copy(update=nothing))
 
 
-def learn_from(clips: Sequence[Clip], recipe: Recipe, training: Training, progress: Progress) -> Lesson:
-    """Load the normal training clips and number their classes.
+def learn_from(clips: Sequence[Clip], outliers: Sequence[Clip], recipe: Recipe, progress: Progress) -> Lesson:
+    """Load the normal training clips, and sound of no machine that is learned, and number their classes.
 
     Raises:
         AudioError: a recording cannot be read.
+        ConfigError: the recipe trains nothing.
     """
-    named = groups(clips, recipe.pseudo_groups, recipe.front_end, progress)
-    (sections, section), (group_names, group) = _numbered([clip.key for clip in clips]), _numbered(named)
+    training = recipe.training
+    if training is None:
+        msg = f"{recipe.name} trains no network; choose a recipe that does"
+        raise ConfigError(msg)
+    named = groups(clips, recipe.pseudo_groups, recipe.front_end, progress, by_domain=recipe.domain_groups)
+    sections, section = _classes([clip.key for clip in clips])
+    group_names, group = _classes(named)
     held = held_out(clips, named, training.holdout, np.random.default_rng(recipe.seed))
-    sizes = np.bincount(group[~held], minlength=len(group_names))
-    heard = [_heard(clip, recipe, training) for clip in progress.track(clips, description="loading clips")]
-    return Lesson(
+    everything = [*clips, *outliers]
+    heard = [_heard(clip, recipe, training) for clip in progress.track(everything, description="loading clips")]
+    listed, attribute = _attributes(clips)
+    loudness = np.array([_loudness(sound) for sound in heard[: len(clips)]])
+    labels = Labels(section, group, _conditions(clips, loudness, recipe), attribute)
+    strangers = Labels(*(np.zeros((len(outliers), *rows.shape[1:]), np.float32) for rows in labels.rows()))
+    lesson = Lesson(
         recipe,
         training,
-        recipe.task(sections, group_names, tuple(map(int, sizes))),
+        recipe.task(
+            sections=sections,
+            groups=group_names,
+            sizes=tuple(map(int, group[~held].sum(axis=0))),
+            attributes=listed,
+            augmentations=training.augmentations,
+            outliers=bool(outliers),
+        ),
         heard,
         np.array([_length(sound, recipe) for sound in heard], np.int64),
-        section,
-        group,
-        np.array([clip.domain == "target" for clip in clips]),
-        held,
+        labels.joined(strangers),
+        np.array([clip.domain == "target" for clip in clips] + [False] * len(outliers)),
+        np.concatenate([held, np.zeros(len(outliers), np.bool_)]),
     )
+    return with_virtual(lesson, progress) if training.smote else lesson
 
 
 def _heard(clip: Clip, recipe: Recipe, training: Training) -> NDArray[np.float32]:
@@ -101,9 +171,96 @@ def _length(sound: NDArray[np.float32], recipe: Recipe) -> int:
     return sound.size if sound.ndim == 1 else (len(sound) + 1) * recipe.windows.segment // 2
 
 
-def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def _classes(names: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """The different names, and (N, names) which of them each is."""
     different, numbers = np.unique(names, return_inverse=True)
-    return tuple(map(str, different)), numbers.astype(np.int64)
+    return tuple(map(str, different)), np.eye(len(different), dtype=np.float32)[numbers]
+
+
+def _by_machine(clips: Sequence[Clip]) -> dict[str, NDArray[np.int64]]:
+    keys = np.array([clip.key for clip in clips])
+    return {str(key): np.flatnonzero(keys == key) for key in np.unique(keys)}
+
+
+def _attributes(clips: Sequence[Clip]) -> tuple[tuple[tuple[str, int], ...], NDArray[np.float32]]:
+    """Every machine's attributes with how many values each has, and (N, all values) what each clip has of them."""
+    listed, columns = list[tuple[str, int]](), [np.zeros((len(clips), 0), np.float32)]
+    for key, numbers in _by_machine(clips).items():
+        for attribute in attributes([clips[number].attribute for number in numbers]):
+            block = np.zeros((len(clips), len(attribute.values)), np.float32)
+            known = attribute.of >= 0
+            block[numbers[known], attribute.of[known]] = 1.0
+            listed.append((f"{key} {attribute.name}", len(attribute.values)))
+            columns.append(block)
+    return tuple(listed), np.concatenate(columns, axis=1)
+
+
+def _conditions(clips: Sequence[Clip], loudness: NDArray[np.float64], recipe: Recipe) -> NDArray[np.float32]:
+    """(N,) of each machine for itself."""
+    found = np.zeros(len(clips), np.float32)
+    by_chance = recipe.training is not None and recipe.training.condition == "random"
+    rng = np.random.default_rng(recipe.seed) if by_chance else None
+    for numbers in _by_machine(clips).values():
+        found[numbers] = conditions([clips[number].attribute for number in numbers], loudness[numbers], rng)
+    return found
+
+
+def _loudness(sound: NDArray[np.float32]) -> float:
+    """dB, before anything takes the level away; of log-mels their mean."""
+    if sound.ndim == 3:
+        return float(sound.mean())
+    return float(10.0 * np.log10(np.square(sound, dtype=np.float64).mean() + SILENCE))
+
+
+def with_virtual(lesson: Lesson, progress: Progress) -> Lesson:
+    """With target clips between target clips of the same machine, as many as SMOTE makes on raw waveforms.
+
+    All labels lie between those of the two, in the same place (methods.md §2.4, §2.5). A machine with one target clip
+    has none between; who trains is told.
+    """
+    virtual: list[NDArray[np.float32]] = []
+    labels: list[Labels] = []
+    for number, key in enumerate(lesson.task.sections):
+        own = lesson.taught[lesson.labels.section[lesson.taught, number] > 0]
+        target = own[lesson.targets[own]]
+        wanted = int(lesson.training.smote * (own.size - target.size)) - target.size
+        if target.size == 1:
+            progress.console.print(f"{key}: SMOTE needs two target clips and has one, so none is made")
+        if target.size < 2 or wanted < 1:
+            continue
+        real = [lesson.clips[clip] for clip in target]
+        made, known = _between(real, lesson.labels[target], wanted, lesson.recipe.seed)
+        virtual += made
+        labels += [known]
+    everything = reduce(Labels.joined, labels, lesson.labels)
+    more = len(virtual)
+    return replace(
+        lesson,
+        clips=[*lesson.clips, *virtual],
+        lengths=np.concatenate([lesson.lengths, [clip.size for clip in virtual]]).astype(np.int64),
+        labels=everything,
+        targets=np.concatenate([lesson.targets, np.ones(more, np.bool_)]),
+        held=np.concatenate([lesson.held, np.zeros(more, np.bool_)]),
+    )
+
+
+def _between(
+    clips: Sequence[NDArray[np.float32]], labels: Labels, wanted: int, seed: int
+) -> tuple[list[NDArray[np.float32]], Labels]:
+    """So many clips, each on the way from one of these to one of its near ones, as are its labels."""
+    length = min(clip.size for clip in clips)
+    flat = [rows.reshape(len(clips), -1) for rows in labels.rows()]
+    points = np.concatenate([np.stack([clip[:length] for clip in clips]), *flat], axis=1)
+    other = np.zeros((1, points.shape[1]), points.dtype)  # SMOTE knows no class alone
+    sampler = SMOTE(
+        sampling_strategy={1: len(clips) + wanted}, k_neighbors=min(NEIGHBOURS, len(clips) - 1), random_state=seed
+    )
+    kinds = np.r_[np.ones(len(clips), np.int64), 0]
+    made = sampler.fit_resample(np.concatenate([points, other]), kinds)[0][len(clips) + 1 :].astype(np.float32)
+    edges = np.cumsum([length, *(rows.shape[1] for rows in flat)])[:-1]
+    waves, *rows = np.split(made, edges, axis=1)
+    known = [row.reshape(wanted, *rest.shape[1:]) for row, rest in zip(rows, labels.rows(), strict=True)]
+    return list(waves), Labels(*known)
 
 
 def held_out(clips: Sequence[Clip], named: Sequence[str], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -127,30 +284,33 @@ def held_out(clips: Sequence[Clip], named: Sequence[str], share: float, rng: np.
 
 
 def batches(lesson: Lesson, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Clip numbers of an epoch; a clip comes once for every segment it gives, targets in every batch."""
-    taught, size = np.flatnonzero(~lesson.held), lesson.training.batch
+    """Clip numbers of an epoch; a clip comes once for every segment it gives, targets and outliers in every batch."""
+    taught, training = lesson.taught, lesson.training
     order = rng.permutation(np.repeat(taught, lesson.crops[taught]))
-    targets = taught[lesson.targets[taught]]
+    targets, outliers = taught[lesson.targets[taught]], np.flatnonzero(~lesson.own)
+    share = training.outliers if outliers.size else 0.0
+    size = max(round(training.batch * (1.0 - share)), 1)
     for first in range(0, len(order), size):
         batch = order[first : first + size]
-        short = lesson.training.targets - int(lesson.targets[batch].sum())
+        short = training.targets - int(lesson.targets[batch].sum())
         extra = rng.choice(targets, max(0, short)) if targets.size else targets
-        if len(batch) + len(extra) > 1:  # batch norm needs two
-            yield np.concatenate([batch, extra])
+        strange = rng.choice(outliers, round(len(batch) * share / (1.0 - share))) if outliers.size else outliers
+        whole = np.concatenate([batch, extra, strange])
+        if whole.size > 1:  # batch norm needs two
+            yield whole
 
 
 def batch(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> Batch:
     """Random segments of these clips, changed as the recipe says."""
+    partner = _partners(lesson, chosen, rng)
     if lesson.training.cache:
-        views, share = _from_cache(lesson, chosen, rng), np.ones((len(chosen), 1), np.float32)
+        views, share = _from_cache(lesson, chosen, rng), np.ones(len(chosen), np.float32)
     else:
-        waves, share = _waves(lesson, chosen, rng)
+        waves, share = _waves(lesson, chosen, partner, rng)
         views = seen(lesson, waves)
-    views["log_mel"] = _masked(views["log_mel"], lesson.training, rng)
-    mixed = torch.from_numpy(share)
-    section = _one_hot(lesson.sections[chosen], len(lesson.task.sections))
-    group = _one_hot(lesson.groups[chosen], len(lesson.task.groups))
-    return Batch(views, *(mixed * row + (1.0 - mixed) * row.flip(0) for row in (section, group)))
+    if "log_mel" in views:
+        views["log_mel"] = _masked(views["log_mel"], lesson.training, rng)
+    return _shown(lesson, views, lesson.labels[chosen].mixed(share, partner))
 
 
 def middles(lesson: Lesson, chosen: NDArray[np.int64]) -> Batch:
@@ -162,13 +322,19 @@ def middles(lesson: Lesson, chosen: NDArray[np.int64]) -> Batch:
     else:
         cuts = [(lesson.clips[clip], (lesson.clips[clip].size - segment) // 2) for clip in chosen]
         views = seen(lesson, np.stack([samples[start : start + segment] for samples, start in cuts]))
-    section = _one_hot(lesson.sections[chosen], len(lesson.task.sections))
-    return Batch(views, section, _one_hot(lesson.groups[chosen], len(lesson.task.groups)))
+    return _shown(lesson, views, lesson.labels[chosen])
 
 
 def seen(lesson: Lesson, waves: NDArray[np.float32]) -> dict[str, Tensor]:
-    """The device's own log-mel of segments (B, S), and the waveforms themselves."""
-    return {"log_mel": torch.from_numpy(log_mel(lesson.recipe.front_end, waves)), "waveform": torch.from_numpy(waves)}
+    """The device's own views of segments (B, S)."""
+    specs = lesson.task.front_ends
+    return {name: torch.from_numpy(view(name, specs, waves)) for name in lesson.views}
+
+
+def _shown(lesson: Lesson, views: dict[str, Tensor], labels: Labels) -> Batch:
+    section, group, condition, attribute = map(torch.from_numpy, labels.rows())
+    untouched = torch.zeros(len(section), len(lesson.task.augmentations))
+    return Batch(views, section, group, condition, attribute, untouched)
 
 
 def _from_cache(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Tensor]:
@@ -179,16 +345,29 @@ def _from_cache(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Genera
     return {"log_mel": torch.from_numpy(np.maximum(images + gain, floor))}
 
 
+def _partners(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Whom each segment of a batch is mixed with, (B,): that from the other end, or one of the same machine."""
+    partner = np.arange(len(chosen))[::-1].copy()
+    if lesson.training.mixup_within:
+        rows = lesson.labels.section[chosen]
+        machine = np.where(rows.any(axis=1), rows.argmax(axis=1), -1)
+        for one in np.unique(machine):
+            own = np.flatnonzero(machine == one)
+            partner[own] = rng.permutation(own)
+    return partner
+
+
 def _waves(
-    lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Generator
+    lesson: Lesson, chosen: NDArray[np.int64], partner: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Segments (B, S), each mixed with that from the other end of the batch, and its own share (B, 1)."""
+    """Segments (B, S), each mixed with its partner, and its own share (B,)."""
     training, segment = lesson.training, lesson.recipe.windows.segment
     starts = [rng.integers(lesson.clips[clip].size - segment + 1) for clip in chosen]
     waves = np.stack([lesson.clips[c][s : s + segment] for c, s in zip(chosen, starts, strict=True)])
     waves *= 10.0 ** (rng.uniform(-training.gain_db, training.gain_db, (len(waves), 1)) / 20.0).astype(np.float32)
-    share = np.where(rng.random(len(waves)) < training.mixup, rng.random(len(waves)), 1.0).astype(np.float32)[:, None]
-    waves = share * waves + (1.0 - share) * waves[::-1]
+    drawn = rng.beta(training.mixup_alpha, training.mixup_alpha, len(waves))
+    share = np.where(rng.random(len(waves)) < training.mixup, drawn, 1.0).astype(np.float32)
+    waves = share[:, None] * waves + (1.0 - share[:, None]) * waves[partner]
     return (noisy(waves, training.noise_db, rng) if training.noise_db else waves), share
 
 
@@ -217,7 +396,3 @@ def _stretches(rows: int, length: int, most: int, rng: np.random.Generator) -> N
     starts = rng.integers(0, length - sizes + 1)
     places = np.arange(length)
     return (places >= starts) & (places < starts + sizes)
-
-
-def _one_hot(numbers: NDArray[np.int64], classes: int) -> Tensor:
-    return functional.one_hot(torch.from_numpy(numbers), classes).float()

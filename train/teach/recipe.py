@@ -28,12 +28,29 @@ class Training(Table):
     rate: float = Field(default=1e-3, gt=0)
     last_rate: float = Field(default=1e-5, gt=0)
     """where the cosine from ``rate`` ends; the same for a constant one"""
+    optimizer: Literal["adam", "adamax"] = "adam"
+    epsilon: float = Field(default=1e-8, gt=0)
+    """of the optimiser: gradients that are not far above it move little"""
+    decay: float = Field(default=0.0, ge=0)
+    """of weights, as a gradient (L2)"""
     clip_gradient: float = Field(default=5.0, ge=0)
     """largest norm; 0 for any"""
     targets: int = Field(default=1, ge=0)
     """least number of target-domain segments in a batch, where there are any to train on"""
+    outliers: float = Field(default=0.0, ge=0, lt=1)
+    """share of a batch that is of none of the machines: background, machines that are not learned"""
+    smote: float = Field(default=0.0, ge=0, le=1)
+    """target clips to source clips, where there are fewer: virtual ones are made up to it"""
     mixup: float = Field(default=0.5, ge=0, le=1)
     """share of segments whose waveform is mixed with another's"""
+    mixup_alpha: float = Field(default=1.0, gt=0)
+    """of the beta distribution that shares are drawn from; 1 for any as likely"""
+    mixup_within: bool = False
+    """mix with the same machine only"""
+    augmentations: tuple[str, ...] = ()
+    """of which each segment gets one, for a network to tell which"""
+    condition: Literal["richest", "random"] = "richest"
+    """which of a machine's attributes is the number of its condition"""
     gain_db: float = Field(default=2.0, ge=0)
     """largest random gain, either way"""
     noise_db: float = Field(default=0.0, ge=0)
@@ -83,6 +100,10 @@ class Recipe(Table):
     """of the graph that heads are fitted with"""
     windows: Windows = Windows()
     front_end: LogMel = Field(default=LogMel(), validate_default=True)
+    front_ends: dict[str, LogMel] = Field(default={})
+    """further ones, by the names that the method asks for"""
+    domain_groups: bool = False
+    """an operating condition that is heard in both domains is two attribute groups"""
     pseudo_groups: int = Field(default=0, ge=0)
     """clusters that stand for attribute groups where a machine has no attributes; 0 for none"""
     training: Training | None = None
@@ -100,20 +121,24 @@ class Recipe(Table):
         """What files and people call it."""
         return self.method if self.preset == "edge" else f"{self.method}-{self.preset}"
 
-    def task(self, sections: tuple[str, ...], groups: tuple[str, ...], sizes: tuple[int, ...]) -> Task:
-        """What a network is built for."""
-        frames = 1 + self.windows.segment // self.front_end.hop
-        spec = self.front_end
-        return Task(self.windows.segment, spec.n_mels, frames, spec.n_fft, spec.hop, sections, groups, sizes)
+    @property
+    def specs(self) -> dict[str, LogMel]:
+        """All front ends by name; the first, the recipe's own, is ""."""
+        return {"": self.front_end, **self.front_ends}
 
-    @field_validator("front_end")
+    def task(self, **classes: Any) -> Task:  # noqa: ANN401 - fields of Task
+        """What a network is built for."""
+        return Task(self.windows.segment, self.specs, **classes)
+
+    @field_validator("front_end", "front_ends")
     @classmethod
-    def _one_rate(cls, front_end: LogMel, info: Any) -> LogMel:  # noqa: ANN401 - pydantic's
+    def _one_rate(cls, given: LogMel | dict[str, LogMel], info: Any) -> LogMel | dict[str, LogMel]:  # noqa: ANN401 - pydantic's
         windows = info.data.get("windows", Windows())
-        if front_end.sample_rate != windows.sample_rate:
-            msg = f"front_end.sample_rate is {front_end.sample_rate}, windows.sample_rate {windows.sample_rate}"
-            raise ValueError(msg)
-        return front_end
+        for spec in given.values() if isinstance(given, dict) else (given,):
+            if spec.sample_rate != windows.sample_rate:
+                msg = f"front_end.sample_rate is {spec.sample_rate}, windows.sample_rate {windows.sample_rate}"
+                raise ValueError(msg)
+        return given
 
     @model_validator(mode="after")
     def _fitting(self) -> Recipe:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_asd.errors import ConfigError
-from train.corpus.clip import checked, chosen, normals
+from train.corpus.clip import checked, chosen, normals, strangers
 from train.file import PART, append, write_whole
 from train.teach.recipe import Recipe
 
@@ -41,6 +41,8 @@ class Run:
     """the one taken of recordings that have several, counted from 1"""
     skip_broken: bool = False
     """leave out recordings that cannot be read"""
+    outliers: tuple[Path, ...] = ()
+    """folders of sound that is none of the machines', to tell them from"""
 
     @property
     def checkpoint(self) -> Path:
@@ -57,6 +59,22 @@ class Run:
         clips = chosen(normals(self.data, channel=self.channel), self.machines)
         return checked(clips, skip_broken=self.skip_broken, progress=progress)
 
+    def strangers(self, progress: Progress | None = None) -> list[Clip]:
+        """Sound of none of its machines, where the recipe wants to tell them from it: each read once.
+
+        Raises:
+            AudioError: a recording cannot be read, and is not to be left out.
+            ConfigError: outliers were named, and the recipe has no use for them.
+        """
+        training = self.recipe.training
+        if training is None or not training.outliers:
+            if self.outliers:
+                msg = f"{self.recipe.name} learns of no outliers; leave out --outliers, or --set training.outliers=0.5"
+                raise ConfigError(msg)
+            return []
+        found = strangers(self.data, self.machines, self.outliers, channel=self.channel)
+        return checked(found, skip_broken=self.skip_broken, progress=progress) if found else []
+
     def log(self, **line: float | str) -> None:
         """One more line in the run's log."""
         append(self.folder / LOG, json.dumps(line))
@@ -68,12 +86,12 @@ class Run:
 
 
 def create(run: Run, clips: Sequence[Clip]) -> Run:
-    """Begin a run, or go on with the same one.
+    """Begin a run on these clips, outliers among them, or go on with the same one.
 
     Raises:
         ConfigError: the folder holds another run, or something else.
     """
-    folder, run = run.folder, replace(run, data=tuple(path.resolve() for path in run.data))
+    folder, run = run.folder, replace(run, data=_resolved(run.data), outliers=_resolved(run.outliers))
     digest = data_digest(clips)
     if _begun(folder):
         _check_same(run, digest)
@@ -103,13 +121,14 @@ def load_run(folder: Path) -> Run:
         config = json.loads((folder / CONFIG).read_text())
         recipe, data = Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"])
         machines, channel, skip = tuple(config["machines"]), config["channel"], bool(config["skip_broken"])
+        outliers = tuple(Path(path) for path in config["outliers"])
     except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = " ".join(str(error).split())
         msg = (
             f"{folder} is no run folder ({reason}); make one with: python -m train fit RECIPE --data DIR --out {folder}"
         )
         raise ConfigError(msg) from error
-    return Run(folder, recipe, data, machines, channel, skip)
+    return Run(folder, recipe, data, machines, channel, skip, outliers)
 
 
 def provenance(folder: Path) -> dict[str, Any]:
@@ -150,6 +169,10 @@ def write_json(path: Path, content: object) -> None:
     write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
+def _resolved(paths: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(path.resolve() for path in paths)
+
+
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(ROOT), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -163,6 +186,7 @@ def _config(run: Run) -> dict[str, Any]:
         "machines": list(run.machines),
         "channel": run.channel,
         "skip_broken": run.skip_broken,
+        "outliers": [str(path) for path in run.outliers],
     }
 
 

@@ -80,7 +80,7 @@ def network() -> bytes:
 def bundle(path: Path, data: Path, *keys: str, graph: bytes | None = None) -> Path:
     """Fitted on the training clips."""
     heads, cards, golden = {}, {}, {}
-    embed = Backbone(graph, LogMel()) if graph else None
+    embed = Backbone(graph, {"": LogMel()}) if graph else None
     parts = {**STATISTICS_PARTS, **(NETWORK_PARTS if graph else {})}
     for key in keys:
         clips = [load(clip, 16_000) for clip in scan([data]) if (clip.key, clip.split) == (key, "train")]

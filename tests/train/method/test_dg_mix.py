@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,6 @@ from torch.nn import functional
 from edge_asd.signal.view import LogMel, log_mel
 from tests.train.method.toy import batch, learn, task
 from train.method.dg_mix import Settings, build, entangled, mixed, partners, spread
-from train.method.task import Batch
 
 pytestmark = pytest.mark.train
 
@@ -60,7 +61,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms_and_falls() -> None:
     about = task(2, [5, 5])
     torch.manual_seed(0)
     network, shown = build(about, Settings(geometry=3.0, variance=2.0, covariance=0.5, width=32)), batch(8, about)
-    taught = Batch(shown.views, functional.one_hot(torch.arange(8) % 2, 2).float(), shown.group)
+    taught = replace(shown, section=functional.one_hot(torch.arange(8) % 2, 2).float())
     total, parts = network.loss(taught, 0.5)
     terms = 3.0 * parts["geometry"] + 2.0 * parts["variance"] + 0.5 * parts["covariance"]
     torch.testing.assert_close(total, terms)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch.nn import functional
 from tests.train.method.toy import batch, learn, macs, size, task
 from train.method.grhd import Grhd, Settings, class_weights, ignorance, reversal_strength, reversed_gradient
 from train.method.stgram_mfn import Tgram
-from train.method.task import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +176,9 @@ def test_the_backbone_unlearns_what_the_reversed_head_learns() -> None:
     adversary = [*network.reverse_head.parameters(), *network.reverse_classes.parameters()]
     later = [*network.embedder.section.parameters(), *network.embedder.head.parameters()]
 
-    network.loss(Batch(dict(zip(shown.views, views, strict=True)), section, group), 0.25)[0].backward()
+    network.loss(replace(shown, views=dict(zip(shown.views, views, strict=True)), section=section, group=group), 0.25)[
+        0
+    ].backward()
     z_rev = network.embedder.maps(*views)[0]
     logits = network.reverse_classes(network.reverse_head(z_rev))
     expected = torch.autograd.grad(plain_focal(logits, group, network.weights), backbone + adversary)
@@ -280,12 +282,12 @@ def test_accuracy_is_the_share_of_segments_whose_group_is_named() -> None:
     group = functional.one_hot(torch.tensor([1, 0, 1, 1]), 3).float()
     with torch.no_grad():
         network.embedder.classes.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
-        assert network.loss(Batch(shown.views, shown.section, group), 1.0)[1]["accuracy"] == 0.75
+        assert network.loss(replace(shown, group=group), 1.0)[1]["accuracy"] == 0.75
 
 
 def test_a_few_steps_lower_the_loss() -> None:
     about = task(2, [4, 4, 4, 4])
     group = torch.arange(8) % 4
     targets = functional.one_hot(group // 2, 2).float(), functional.one_hot(group, 4).float()
-    losses = learn(grhd(about), Batch(batch(8, about).views, *targets), 4)
+    losses = learn(grhd(about), replace(batch(8, about), section=targets[0], group=targets[1]), 4)
     assert losses[-1] < 0.6 * losses[0]

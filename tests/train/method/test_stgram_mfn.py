@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from torch.nn import functional
 
 from tests.train.method.toy import batch, learn, macs, size, task
 from train.method.stgram_mfn import ArcFace, Settings, StgramMfn, Tgram, build, head, mobile_face_net
-from train.method.task import Batch
 
 pytestmark = pytest.mark.train
 
@@ -95,6 +95,6 @@ def test_a_device_gets_the_embedding_and_scaled_cosines_of_the_classes_taught(
 
 def test_a_few_steps_lower_the_loss() -> None:
     shown = batch(8, task(2, [5] * 4))
-    taught = Batch(shown.views, shown.section, functional.one_hot(torch.arange(8) % 4, 4).float())
+    taught = replace(shown, group=functional.one_hot(torch.arange(8) % 4, 4).float())
     losses = learn(stgram(4), taught, 4)
     assert losses[-1] < 0.8 * losses[0]

@@ -8,6 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from edge_asd.signal.view import LogMel
 from train.method.task import Batch, Task
 from train.pack.graph import to_onnx
 
@@ -24,18 +25,35 @@ def task(sections: int = 3, sizes: Sequence[int] = (10,) * 6, samples: int = 32_
     """Segments at 16 kHz; groups dealt out to the sections in turn."""
     names = tuple(f"toy/machine/{number:02d}" for number in range(sections))
     groups = tuple(f"{names[number % sections]} {number}" for number in range(len(sizes)))
-    return Task(samples, 128, 1 + samples // 512, 1024, 512, names, groups, tuple(sizes))
+    attributes = tuple((f"{name} speed", 2) for name in names)
+    return Task(samples, {"": LogMel()}, names, groups, tuple(sizes), attributes)
 
 
-def batch(count: int, about: Task, seed: int = 0) -> Batch:
-    """Log-mel of about −40 dB, waveform, and soft targets that sum to one."""
+def batch(count: int, about: Task, seed: int = 0, outliers: int = 0) -> Batch:
+    """Log-mel of about −40 dB, waveform, and soft targets that sum to one; but for outliers, which come last."""
     torch.manual_seed(seed)
     views = {
         "log_mel": 15.0 * torch.randn(count, about.mels, about.frames) - 40.0,
         "waveform": 0.1 * torch.randn(count, about.samples),
     }
-    section, group = (torch.rand(count, len(names)) for names in (about.sections, about.groups))
-    return Batch(views, section / section.sum(1, keepdim=True), group / group.sum(1, keepdim=True))
+    known = torch.arange(count)[:, None] < count - outliers
+    section, group = (known * soft(count, len(names)) for names in (about.sections, about.groups))
+    condition = 5.0 * torch.randn(count) * known[:, 0]
+    attributes = [known * soft(count, values) for _, values in about.attributes]
+    return Batch(
+        views,
+        section,
+        group,
+        condition,
+        torch.cat([torch.zeros(count, 0), *attributes], dim=1),
+        soft(count, len(about.augmentations)),
+    )
+
+
+def soft(count: int, classes: int) -> Tensor:
+    """Rows that sum to one."""
+    rows = torch.rand(count, classes)
+    return rows / rows.sum(1, keepdim=True)
 
 
 def size(*modules: nn.Module) -> int:

@@ -249,7 +249,7 @@ run = load_run(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY))  # a checkpoint is larger
 try:
-    train.teach.fit.fit(run, run.clips(), Progress(disable=True))
+    train.teach.fit.fit(run, run.clips(), (), Progress(disable=True))
 except OSError as error:
     sys.exit(f"stopped: {error.strerror}")
 """

@@ -171,7 +171,7 @@ def test_what_is_learned_from_hard_data_is_finite(tmp_path: Path, method: str, m
     run, found = fitted(tmp_path, made, recipe)
     assert all(np.isfinite(value) for value in lines(run)[0].values())
     assert recipe.training is not None
-    shown = middles(learn_from(found, recipe, recipe.training, Progress(disable=True)), np.arange(len(found)))
+    shown = middles(learn_from(found, (), recipe, Progress(disable=True)), np.arange(len(found)))
     embedder = load_network(run)[0]
     with torch.no_grad():
         given = embedder(*(shown.views[name] for name in embedder.views))

@@ -19,7 +19,7 @@ from edge_asd.signal.view import LogMel, log_mel
 from train.corpus.clip import Clip, normals
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
-from train.teach.lesson import Lesson, batch, batches, held_out, learn_from, middles, noisy
+from train.teach.lesson import Labels, Lesson, batch, batches, held_out, learn_from, middles, noisy
 from train.teach.recipe import Recipe, Training
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ def lesson(
     numbers = np.arange(len(clips))
     recipe = Recipe(method="grhd", training=training)
     names = tuple(f"set/machine/{number:02d}" for number in numbers)
-    task = recipe.task(names, tuple(f"{name} A" for name in names), (1,) * len(names))
+    task = recipe.task(sections=names, groups=tuple(f"{name} A" for name in names), sizes=(1,) * len(names))
     lengths = np.array([clip.size for clip in clips])
     marks = np.isin(numbers, targets), np.isin(numbers, held)
-    return Lesson(recipe, training, task, list(clips), lengths, numbers, numbers, *marks)
+    own = np.eye(len(clips), dtype=np.float32)
+    labels = Labels(own, own, np.arange(len(clips), dtype=np.float32), own[:, :0])
+    return Lesson(recipe, training, task, list(clips), lengths, labels, *marks)
 
 
 def counting(lengths: Sequence[int]) -> list[NDArray[np.float32]]:
@@ -251,7 +253,7 @@ def data(tmp_path: Path) -> list[Clip]:
 
 def taught_by(clips: Sequence[Clip], training: Training) -> Lesson:
     method = "dg_mix" if training.cache else "grhd"
-    return learn_from(clips, Recipe(method=method, training=training), training, Progress(disable=True))
+    return learn_from(clips, (), Recipe(method=method, training=training), Progress(disable=True))
 
 
 def test_a_short_clip_is_repeated_up_to_one_segment(tmp_path: Path) -> None:
@@ -332,3 +334,99 @@ def test_middles_are_unchanged_whether_cached_or_not(data: list[Clip]) -> None:
     np.testing.assert_array_equal(by_wave.views["log_mel"], whole)
     torch.testing.assert_close(by_cache.group, by_wave.group)
     assert all((image == kept.clips[n]).all((1, 2)).any() for n, image in enumerate(by_cache.views["log_mel"].numpy()))
+
+
+# Outliers, virtual clips, partners ------------------------------------------------------------------------------------
+
+
+def test_outliers_are_of_no_class_and_a_share_of_every_batch(data: list[Clip]) -> None:
+    training = Training(batch=8, outliers=0.5, targets=0, holdout=0.0)
+    taught = learn_from(data[:3], data[3:], Recipe(method="grhd", training=training), Progress(disable=True))
+    cut = list(batches(taught, np.random.default_rng(0)))
+
+    assert taught.task.outliers
+    assert taught.task.sections == ("set/fan/00",)
+    assert sum((one < 3).sum() for one in cut) == taught.crops[:3].sum()
+    for one in cut:
+        shown = batch(taught, one, np.random.default_rng(0))
+        assert (one == 3).sum() == (one < 3).sum()
+        assert shown.section.sum() == shown.group.sum() == (one < 3).sum()
+        assert not taught.labels[one[one == 3]].section.any()
+
+
+def test_partners_within_a_machine_leave_its_class_whole() -> None:
+    mixing = PLAIN.model_copy(update={"mixup": 1.0, "mixup_within": True})
+    taught = lesson(level(4), mixing)
+    chosen = np.repeat(np.arange(4), 8)
+    shown = batch(taught, chosen, np.random.default_rng(0))
+
+    assert torch.allclose(shown.section, torch.eye(4)[chosen])
+
+
+def test_a_mixed_segment_has_a_mixed_condition() -> None:
+    mixing = PLAIN.model_copy(update={"mixup": 1.0})
+    shown = batch(lesson(level(2), mixing), np.array([0, 1]), np.random.default_rng(0))
+
+    assert torch.allclose(shown.condition, shown.section[:, 1])  # of clips 0 and 1 the conditions 0 and 1
+    assert torch.allclose(shown.views["waveform"][:, 0], 1.0 + shown.section[:, 1])
+
+
+def test_beta_of_a_small_alpha_mixes_little() -> None:
+    def near(alpha: float) -> float:
+        mixing = PLAIN.model_copy(update={"mixup": 1.0, "mixup_alpha": alpha})
+        shares = batch(lesson(level(2), mixing), np.tile([0, 1], 200), np.random.default_rng(0)).section.amax(1)
+        return float((shares > 0.95).float().mean())
+
+    assert near(0.2) > 2 * near(1.0)
+
+
+def rare(tmp_path: Path, targets: int) -> list[Clip]:
+    """Ten source clips of one speed, targets of two."""
+    for number in range(10 + targets):
+        domain = "source" if number < 10 else "target"
+        name = f"section_00_{domain}_train_normal_{number:04d}_spd_{1 if number < 10 else 3 + number % 2}.wav"
+        coloured(tmp_path / "set/fan/train" / name, 0.9, seed=number)
+    return normals([tmp_path / "set"])
+
+
+def test_virtual_targets_lie_between_real_ones_and_so_do_their_labels(tmp_path: Path) -> None:
+    clips = rare(tmp_path, 2)
+    training = Training(smote=0.5, holdout=0.0)
+    taught = learn_from(clips, (), Recipe(method="grhd", training=training), Progress(disable=True))
+    virtual = np.arange(12, len(taught.clips))
+
+    assert virtual.size == 3  # up to half of ten
+    assert taught.targets[virtual].all()
+    real = np.flatnonzero(taught.targets[:12])
+    one, other = (taught.clips[clip] for clip in real)
+    for number in virtual:
+        share = float(np.dot(taught.clips[number] - one, other - one) / np.dot(other - one, other - one))
+        np.testing.assert_allclose(taught.clips[number], one + share * (other - one), atol=1e-5)
+        expected = taught.labels[real].mixed(np.array([1 - share, 1 - share], np.float32), np.array([1, 0]))
+        for made, wanted in zip(taught.labels[np.array([number])].rows(), expected.rows(), strict=True):
+            np.testing.assert_allclose(made[0], wanted[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("targets", [0, 1])
+def test_where_there_is_nothing_between_no_target_is_made(
+    targets: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught = learn_from(rare(tmp_path, targets), (), Recipe(method="grhd", training=Training(smote=0.5)), Progress())
+    assert len(taught.clips) == 10 + targets
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("set/fan/00: SMOTE needs two target clips and has one, so none is made" in said) == (targets == 1)
+
+
+def test_attributes_are_blocks_a_machine(tmp_path: Path) -> None:
+    for machine, words in (("fan", ("spd_1", "spd_2")), ("valve", ("pat_A_v_1", "pat_B_v_1"))):
+        for number, word in enumerate(words):
+            coloured(
+                tmp_path / f"set/{machine}/train/section_00_source_train_normal_{number:04d}_{word}.wav",
+                0.5,
+                seed=number,
+            )
+    taught = taught_by(normals([tmp_path / "set"]), PLAIN)
+
+    assert taught.task.attributes == (("set/fan/00 spd", 2), ("set/valve/00 pat", 2))
+    assert taught.labels.attributes.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert taught.labels.condition.tolist() == [-2.5, 2.5, -2.5, 2.5]
