@@ -38,21 +38,25 @@ N_FFT, HOP = 1024, 256
 
 def noisy(waves: NDArray[np.float32], distance_db: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Segments (B, S) under pink noise that lies ``distance_db`` to 20 dB more below each of them."""
-    below = rng.uniform(distance_db, distance_db + NOISE_SPAN_DB, (len(waves), 1))
-    return _under(waves, below, rng)
+    pink = _pink(waves.shape, rng)
+    return _under(waves, pink, rng.uniform(distance_db, distance_db + NOISE_SPAN_DB, (len(waves), 1)))
+
+
+def _pink(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    white = np.fft.rfft(rng.standard_normal(shape, np.float32))
+    return np.fft.irfft(white / np.sqrt(np.maximum(np.arange(white.shape[1]), 1.0)), shape[1])
 
 
 def _under(
-    waves: NDArray[np.float32], below: NDArray[np.float64] | float, rng: np.random.Generator
+    waves: NDArray[np.float32], added: NDArray[np.float32], below: NDArray[np.float64] | float
 ) -> NDArray[np.float32]:
-    white = np.fft.rfft(rng.standard_normal(waves.shape, np.float32))
-    pink = np.fft.irfft(white / np.sqrt(np.maximum(np.arange(white.shape[1]), 1.0)), waves.shape[1])
-    level = np.sqrt(np.square(waves).mean(axis=1, keepdims=True) / np.square(pink).mean(axis=1, keepdims=True))
-    return np.asarray(waves + level * 10.0 ** (-below / 20.0) * pink, np.float32)
+    """Segments with what is added so many dB below each."""
+    level = np.sqrt(np.square(waves).mean(axis=1, keepdims=True) / np.square(added).mean(axis=1, keepdims=True))
+    return np.asarray(waves + level * 10.0 ** (-below / 20.0) * added, np.float32)
 
 
 def masked(images: Tensor, axis: int, least: int, most: int, rng: np.random.Generator) -> Tensor:
-    """Images (B, M, T) with so many neighbouring bands (axis 1) or frames (2) at their mean (SpecAugment, 2019)."""
+    """Images (B, M, T) with so many neighbouring bands (axis 1) or frames (2) at their mean (Park et al., 2019)."""
     hidden = torch.from_numpy(_stretches(len(images), images.shape[axis], least, most, rng)).unsqueeze(3 - axis)
     return torch.where(hidden, images.mean((1, 2), keepdim=True), images)
 
@@ -109,7 +113,7 @@ def stretch(waves: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 
 def noise(waves: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Pink, 15 dB below the segment."""
-    return _under(waves, NOISE_DB, rng)
+    return _under(waves, _pink(waves.shape, rng), NOISE_DB)
 
 
 def fade(waves: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

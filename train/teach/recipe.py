@@ -14,6 +14,8 @@ from edge_asd.signal.view import LogMel
 from train.method import catalogue
 from train.method.task import Table, Task
 
+Augmentation = Literal["identity", "pitch", "stretch", "noise", "fade", "time_mask", "frequency_mask"]
+"""what :mod:`train.teach.augmentation` does to segments by name; it loads torch, recipes do not"""
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -47,8 +49,8 @@ class Training(Table):
     """of the beta distribution that shares are drawn from; 1 for any as likely"""
     mixup_within: bool = False
     """mix with the same machine only"""
-    augmentations: tuple[str, ...] = ()
-    """of which each segment gets one, for a network to tell which"""
+    augmentations: tuple[Augmentation, ...] = ()
+    """of which each segment gets one, for a network to tell which; held-out ones get ``identity``"""
     condition: Literal["richest", "random"] = "richest"
     """which of a machine's attributes is the number of its condition"""
     gain_db: float = Field(default=2.0, ge=0)
