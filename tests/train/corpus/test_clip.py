@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 
 from edge_asd.errors import AudioError, ConfigError
-from train.corpus.clip import checked, load, normals, scan
+from train.corpus.clip import checked, load, normals, scan, strangers
 
 HEADER = "file,machine,section,attribute,domain,split,label,recording,noise"
 ROW = "test/a.wav,pump,01,fast,target,test,anomaly,rec7,rain"
@@ -311,6 +311,28 @@ def test_a_manifest_can_hold_supplemental_clips(tmp_path: Path) -> None:
     row = "a.wav,fan,00,,source,supplemental,normal,,"
     (clip,) = scan([manifest(tmp_path, f"{row},noise", header=f"{HEADER},role")])
     assert (clip.split, clip.label, clip.role) == ("supplemental", "unknown", "noise")
+
+
+def test_strangers_are_other_machines_what_surrounds_them_and_what_was_named(tmp_path: Path) -> None:
+    dev = touch(
+        tmp_path / "dev",
+        f"fan/train/{NORMAL}",
+        f"valve/train/{NORMAL}",
+        "valve/test/section_00_source_test_anomaly_0000_car_A1.wav",
+        "fan/supplemental/section_00_noise_0001_.wav",
+        "fan/supplemental/section_00_machine_0001_.wav",
+    )
+    noises = manifest(
+        tmp_path / "noise", *(f"{name}.wav,background,00,,source,train,normal,,{name}" for name in ("rain", "wind"))
+    )
+    noisy = manifest(tmp_path / "noisy", "a.wav,pump,00,,source,test,anomaly,,rain")
+
+    def names(machines: list[str]) -> set[str]:
+        return {str(clip.path.relative_to(tmp_path)) for clip in strangers([dev, noisy], machines, [noises])}
+
+    around = {"dev/fan/supplemental/section_00_noise_0001_.wav", "noise/wind.wav"}  # rain is in a test clip
+    assert names([]) == around
+    assert names(["dev/fan/*"]) == {*around, f"dev/valve/train/{NORMAL}"}
 
 
 def test_a_supplemental_clip_that_does_not_say_what_it_holds_is_an_error(tmp_path: Path) -> None:

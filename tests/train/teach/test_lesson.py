@@ -341,7 +341,7 @@ def test_middles_are_unchanged_whether_cached_or_not(data: list[Clip]) -> None:
 
 
 def test_outliers_are_of_no_class_and_a_share_of_every_batch(data: list[Clip]) -> None:
-    training = Training(batch=8, outliers=0.5, targets=0, holdout=0.0)
+    training = Training(batch=8, outliers=0.5, targets=0, holdout=0.0, mixup=0.0)
     taught = learn_from(data[:3], data[3:], Recipe(method="grhd", training=training), Progress(disable=True))
     cut = list(batches(taught, np.random.default_rng(0)))
 

@@ -168,3 +168,17 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {"path": tmp_path})
     assert json.loads((tmp_path / "a.json").read_text()) == {"kept": True}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_outliers_are_refused_by_a_recipe_that_learns_of_none(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", GRHD, (tmp_path,), outliers=(tmp_path,))
+    with pytest.raises(ConfigError, match="grhd learns of no outliers; leave out --outliers, or --set training"):
+        run.strangers()
+
+
+def test_outliers_are_part_of_what_makes_a_run_the_same(tmp_path: Path) -> None:
+    clips = stored(tmp_path / "data", "a")
+    run = create(Run(tmp_path / "run", GRHD, (tmp_path / "data",), outliers=(tmp_path / "noise",)), clips)
+    assert load_run(run.folder) == run
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        create(replace(run, outliers=()), clips)
