@@ -32,7 +32,7 @@ from edge_asd.score.part import STATISTICS, STATISTICS_PARTS, Evidence, Normal, 
 from edge_asd.signal.segment import segments
 from train.corpus.clip import load
 from train.method import catalogue
-from train.pack.backend import backend
+from train.method.backend import backend
 from train.teach.recipe import PartWish
 from train.teach.run import Run, load_run, provenance
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from edge_asd.errors import ConfigError
+from edge_asd.score.part import STATISTICS_PARTS
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 from train.method import catalogue
@@ -81,7 +82,7 @@ class PartWish(Table):
     feature: str = Field(min_length=1)
     """``indicators``, ``spectrum``, or an output of the network"""
     backend: str
-    """as :func:`train.pack.backend.backend` reads it"""
+    """as :func:`train.method.backend.backend` reads it"""
 
 
 class FusionWish(Table):
@@ -147,6 +148,7 @@ class Recipe(Table):
         if not (self.statistics or self.parts):
             msg = "nothing is scored: say statistics = true or name parts"
             raise ValueError(msg)
+        self._scorable()
         if self.method == catalogue.NETWORKLESS:
             if self.training is not None or self.settings:
                 msg = f"{self.method} train no network; leave out [training], [settings] and --epochs"
@@ -158,6 +160,23 @@ class Recipe(Table):
             msg = f"{self.method} {wanted}"
             raise ValueError(msg)
         return self
+
+    def _scorable(self) -> None:
+        """What export would find out after hours of training."""
+        names = [part.name for part in self.parts]
+        if self.statistics:
+            names += [spec.name for spec in STATISTICS_PARTS]
+        if unknown := sorted(set(self.fusion.weights) - set(names)):
+            msg = f"fusion.weights names {', '.join(unknown)}; the parts are {', '.join(names)}"
+            raise ValueError(msg)
+        if self.parts:
+            from train.method.backend import backend  # noqa: PLC0415 - scikit-learn, and most commands need none
+
+            for part in self.parts:
+                try:
+                    backend(part.backend)
+                except ConfigError as error:
+                    raise ValueError(str(error)) from error
 
     def _own_settings(self) -> None:
         try:

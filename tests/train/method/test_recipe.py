@@ -10,7 +10,7 @@ from edge_asd.score.head import Fusion
 from edge_asd.score.part import STATISTICS, STATISTICS_PARTS
 from tests.train.method.toy import task
 from train.method import catalogue
-from train.pack.backend import backend
+from train.method.backend import backend
 from train.teach.recipe import load_recipe, recipes
 
 pytestmark = pytest.mark.train

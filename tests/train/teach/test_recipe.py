@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,6 +117,18 @@ def test_log_mels_that_mixup_would_change_are_not_kept(tmp_path: Path) -> None:
 def test_windows_and_front_end_have_one_rate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"front_end: front_end\.sample_rate is 16000, windows\.sample_rate 8000$"):
         load_recipe(written(tmp_path, 'method = "statistics"\n[windows]\nsample_rate = 8000\n'))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("fusion.weights={ odds = 0.0 }", "fusion.weights names odds; the parts are network, indicators, spectrum"),
+        ('parts=[{ name = "a", feature = "embedding", backend = "knnn" }]', "no back end 'knnn'; choose one of knn"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_trained(change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_recipe("grhd", **changed([change]))
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:

@@ -21,7 +21,7 @@ from edge_asd.score.likelihood import AsItIs, OwnClasses
 from edge_asd.score.neighbour import Knn, LocalDensity
 from edge_asd.score.part import DETECTORS
 from tests.score.reference import points, references
-from train.pack.backend import (
+from train.method.backend import (
     RESAMPLERS,
     GaussianMixtures,
     KMeansCentres,
