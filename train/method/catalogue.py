@@ -9,7 +9,18 @@ if TYPE_CHECKING:
     from train.method.task import Method, Table, Task
 
 Name = Literal[
-    "ae", "dg_mix", "grhd", "hmic", "imp_freq", "jless", "mobilenetv2", "statistics", "stgram_mfn", "twfr_gmm"
+    "adversarial",
+    "ae",
+    "dg_mix",
+    "grhd",
+    "hmic",
+    "imp_freq",
+    "jless",
+    "mobilenetv2",
+    "multitask",
+    "statistics",
+    "stgram_mfn",
+    "twfr_gmm",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 NETWORKLESS: Name = "statistics"

@@ -17,6 +17,8 @@ from train.method.task import Table, Task
 
 Augmentation = Literal["identity", "pitch", "stretch", "noise", "fade", "time_mask", "frequency_mask"]
 """what :mod:`train.teach.augmentation` does to segments by name; it loads torch, recipes do not"""
+HEARD = frozenset[Augmentation]({"pitch", "stretch", "noise", "fade"})
+"""those of the waveform; masks hide a part of its log-mel"""
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -71,6 +73,12 @@ class Training(Table):
     def _cached_is_fixed(self) -> Training:
         if self.cache and (self.mixup or self.noise_db):
             msg = f"cache = true keeps log-mels, which mixup ({self.mixup}) and noise_db ({self.noise_db}) would change"
+            raise ValueError(msg)
+        if self.cache and (heard := [kind for kind in self.augmentations if kind in HEARD]):
+            msg = f"cache = true keeps log-mels, which augmentations {', '.join(heard)} would change"
+            raise ValueError(msg)
+        if len(set(self.augmentations)) < len(self.augmentations):
+            msg = f"augmentations {', '.join(self.augmentations)} name one twice, and nobody could tell them apart"
             raise ValueError(msg)
         return self
 
