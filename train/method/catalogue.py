@@ -27,6 +27,8 @@ NETWORKLESS: Name = "statistics"
 """has no graph at all"""
 UNTRAINED: tuple[Name, ...] = (NETWORKLESS, "imp_freq", "twfr_gmm")
 """have no weights to learn"""
+GENERATIVE: tuple[Name, ...] = ("adversarial",)
+"""are a :class:`train.method.task.Generator` too"""
 
 
 def trained(name: Name) -> bool:

@@ -181,9 +181,7 @@ def test_the_evaluator_refuses_fakes_and_outliers() -> None:
         logit = method.embedder(torch.cat([shown.views["log_mel"], fake]))[1]
     target = torch.cat([shown.section, torch.zeros(6, 3)])
     cross = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
-    yes, no = (
-        (cross * marks).sum(0) / marks.sum(0).clamp(min=1) for marks in (target, 1.0 - target)
-    )
+    yes, no = ((cross * marks).sum(0) / marks.sum(0).clamp(min=1) for marks in (target, 1.0 - target))
     torch.testing.assert_close(parts["l_evaluator"].detach(), (0.5 * (yes + no)).mean())
 
 

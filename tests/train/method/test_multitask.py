@@ -60,7 +60,9 @@ def test_256_frames_cost_786_million_multiplications() -> None:
     about = heard(FRAMES_256)
     assert about.frames == 256
     block = 256 * (4 * 256 * 512 + 4 * 256 * 256 + 3 * 256 * 256 + 31 * 256)
-    assert macs(to_onnx(network(about, blocks=1).embedder.eval(), about)) == pytest.approx(786.3e6 - 2 * block, rel=1e-3)
+    assert macs(to_onnx(network(about, blocks=1).embedder.eval(), about)) == pytest.approx(
+        786.3e6 - 2 * block, rel=1e-3
+    )
 
 
 def test_two_seconds_joined_by_four_are_50_steps() -> None:

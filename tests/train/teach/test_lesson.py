@@ -19,8 +19,8 @@ from edge_asd.signal.view import LogMel, log_mel
 from train.corpus.clip import Clip, normals
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
-from train.teach.lesson import Labels, Lesson, batch, batches, held_out, learn_from, middles
 from train.teach.augmentation import noisy
+from train.teach.lesson import Labels, Lesson, batch, batches, held_out, learn_from, middles
 from train.teach.recipe import Recipe, Training
 
 if TYPE_CHECKING:
