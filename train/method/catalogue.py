@@ -18,6 +18,7 @@ Name = Literal[
     "jless",
     "mobilenetv2",
     "multitask",
+    "oevae",
     "statistics",
     "stgram_mfn",
     "twfr_gmm",

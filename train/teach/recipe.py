@@ -105,7 +105,8 @@ class Recipe(Table):
     """One way to learn a machine."""
 
     method: catalogue.Name
-    preset: Literal["edge", "paper"] = "edge"
+    preset: Literal["edge", "paper", "literal"] = "edge"
+    """for devices, as published, or published misprints and all"""
     seed: int = Field(default=0, ge=0)
     precision: Literal["int8", "fp32"] = "int8"
     """of the graph that heads are fitted with"""

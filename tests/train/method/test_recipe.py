@@ -14,9 +14,9 @@ from train.method.backend import backend
 from train.teach.recipe import load_recipe, recipes
 
 pytestmark = pytest.mark.train
+PUBLISHED = {"adversarial": 40_800, "multitask": 40_800, "oevae": 32_000}
+"""samples of a segment, where they are not ten seconds"""
 NETWORKS = [name for name in recipes() if name != catalogue.NETWORKLESS]
-HEARD = {"adversarial": 40_800, "multitask": 40_800}
-"""samples that a report's network hears at once, where they are not 10 s: 256 frames"""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -41,6 +41,6 @@ def test_a_recipe_names_back_ends_and_weighs_parts_that_there_are(name: str) -> 
 def test_every_method_has_a_preset_for_devices_and_one_for_comparison(name: str) -> None:
     edge, paper = load_recipe(name), load_recipe(f"{name}-paper")
     assert (edge.preset, edge.windows.segment, edge.statistics) == ("edge", 32_000, True)
-    assert (paper.preset, paper.windows.segment, paper.statistics) == ("paper", HEARD.get(name, 160_000), False)
+    assert (paper.preset, paper.windows.segment, paper.statistics) == ("paper", PUBLISHED.get(name, 160_000), False)
     assert paper.precision == "fp32"
     assert edge.precision == ("int8" if catalogue.trained(edge.method) else "fp32")
