@@ -184,9 +184,10 @@ def build(task: Task, settings: Settings) -> Multitask:
         ConfigError: nothing tells segments apart, or sizes do not fit.
     """
     if len(task.sections) < 2 and not task.outliers and not task.attributes:
+        one = ", ".join(task.sections)
         msg = (
-            f"the method learns what {', '.join(task.sections)} is not, and under what it runs: add other machines, "
-            "recordings of background noise (training.outliers), or attributes of at least two values"
+            f"multitask learns whose a sound is and what it was made under, and there is one machine, {one}, under one "
+            "condition: add other machines or attributes to --data, or background recordings with --outliers DIR"
         )
         raise ConfigError(msg)
     if settings.width % settings.heads or settings.kernel % 2 == 0:

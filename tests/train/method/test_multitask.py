@@ -260,7 +260,7 @@ def test_all_but_the_ends_of_a_conformer_are_quantised_and_it_says_nearly_the_sa
 
 def test_one_machine_that_nothing_is_set_against_is_refused() -> None:
     alone = heard(sections=1, attributes=())
-    with pytest.raises(ConfigError, match=r"add other machines, recordings of background noise \(training.outliers\)"):
+    with pytest.raises(ConfigError, match=r"one machine, toy/machine/00, .* with --outliers DIR"):
         build(alone, Settings())
 
 
