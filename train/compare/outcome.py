@@ -13,6 +13,7 @@ import pydantic
 
 from edge_asd.errors import ConfigError
 from edge_asd.score.part import EMBEDDING, STATISTICS_PARTS
+from train.teach.recipe import named
 from train.teach.run import CHECKPOINT, CONFIG, LOG, PROVENANCE
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class _Recipe(pydantic.BaseModel):
     """Read leniently: a recipe of an older version is still worth a row."""
 
     method: str
+    variant: str = ""
     preset: str = "edge"
     seed: int = 0
     training: dict[str, Any] | None = None
@@ -258,7 +260,7 @@ def _making(path: Path) -> Making | None:
     recipe = _parsed(path, _Config).recipe
     traits = dict(_flat(json.loads(path.read_bytes())["recipe"]))
     return Making(
-        name=recipe.method if recipe.preset == "edge" else f"{recipe.method}-{recipe.preset}",
+        name=named(recipe.method, recipe.variant, recipe.preset),
         seed=recipe.seed,
         trained=recipe.training is not None,
         traits={place: said for place, said in traits.items() if place != "seed"},

@@ -21,6 +21,7 @@ Name = Literal[
     "oevae",
     "statistics",
     "stgram_mfn",
+    "subcluster",
     "twfr_gmm",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -48,6 +49,13 @@ def settings(name: Name, given: dict[str, Any]) -> Table:
 
 
 def build(name: Name, task: Task, given: dict[str, Any]) -> Method:
-    """A method's network with fresh weights."""
-    method: Method = import_module(f"train.method.{name}").build(task, settings(name, given))
-    return method
+    """A method's network with fresh weights.
+
+    Raises:
+        ConfigError: it finds too little to learn, or the recipe lacks a front end that it looks through.
+    """
+    method: Any = import_module(f"train.method.{name}").build(task, settings(name, given))
+    for view in method.embedder.views:
+        task.shape(view)
+    found: Method = method
+    return found

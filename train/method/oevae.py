@@ -26,6 +26,7 @@ How what [S2] leaves open is read, and where we depart from it:
   adds lies below 50 Hz, where no mel band listens, so that a division by σ is all.
 * ``settings.compression``: the report speaks of mel spectrograms, and its predecessor took them as linear magnitudes;
   so does the ``paper`` preset. The ``edge`` preset takes logarithms: int8 holds no 60 dB of magnitudes.
+* The image has a front end of its own, ``front_ends.image``, so that the statistics hear as they do beside any method.
 * Random weights to begin with; [S2] does not say, its predecessor's were ImageNet's.
 * VAE layers are not in [S2]: D ─► D/2 ─► 64 + 64, 64 ─► D/2 ─► D.
 
@@ -120,7 +121,7 @@ def resnet18(width: int) -> nn.Sequential:
 class Embedder(nn.Module):
     """From views to e, α and the logits of the machines."""
 
-    views = ("mel", "waveform")
+    views = ("mel.image", "waveform")
     outputs = ("raw_embedding", "latent_distance", "target_logit")
 
     def __init__(self, task: Task, settings: Settings) -> None:
@@ -173,7 +174,7 @@ class Oevae(nn.Module):
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:  # noqa: ARG002 - one signature
         """Eq. (1), and what it is made of."""
         s, own = self.settings, batch.section
-        e = self.embedder.embed(batch.views["mel"], batch.views["waveform"])
+        e = self.embedder.embed(batch.views["mel.image"], batch.views["waveform"])
         normal = own.sum(1) > WHOLE  # t = 1; outliers and what is mixed with them are not
         seen = e if s.literal else dampened(e, s.vae_gradient)
         l_kl, l_rec = self.vae(seen[normal], batch.condition[normal])

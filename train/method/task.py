@@ -66,7 +66,14 @@ class Task:
         return self.shape("log_mel")[-1]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a view of one segment."""
+        """Of a view of one segment.
+
+        Raises:
+            ConfigError: it is through a front end that the recipe does not describe.
+        """
+        if (through := name.partition(".")[2]) not in self.front_ends:
+            msg = f"the method looks through a front end {through!r}: give the recipe a table [front_ends.{through}]"
+            raise ConfigError(msg)
         return view(name, self.front_ends, np.zeros((1, self.samples), np.float32)).shape[1:]
 
     def own(self, output: str, key: str) -> tuple[bool, ...]:

@@ -105,8 +105,9 @@ class Recipe(Table):
     """One way to learn a machine."""
 
     method: catalogue.Name
-    preset: Literal["edge", "paper", "literal"] = "edge"
-    """for devices, as published, or published misprints and all"""
+    variant: str = Field(default="", pattern="^[a-z0-9_]*$")
+    """which of several recipes of the method; none for the one that goes by the method's name alone"""
+    preset: Literal["edge", "paper"] = "edge"
     seed: int = Field(default=0, ge=0)
     precision: Literal["int8", "fp32"] = "int8"
     """of the graph that heads are fitted with"""
@@ -131,7 +132,7 @@ class Recipe(Table):
     @property
     def name(self) -> str:
         """What files and people call it."""
-        return self.method if self.preset == "edge" else f"{self.method}-{self.preset}"
+        return named(self.method, self.variant, self.preset)
 
     @property
     def specs(self) -> dict[str, LogMel]:
@@ -194,6 +195,11 @@ class Recipe(Table):
             place, said = _complaint(error)
             msg = f"settings.{place}: {said}" if place else said
             raise ValueError(msg) from error
+
+
+def named(method: str, variant: str, preset: str) -> str:
+    """What a recipe is called: METHOD, METHOD-VARIANT, METHOD-paper or METHOD-VARIANT-paper."""
+    return "-".join(filter(None, (method, variant, "" if preset == "edge" else preset)))
 
 
 def load_recipe(name: str, **changes: Any) -> Recipe:  # noqa: ANN401 - whatever TOML can hold

@@ -85,7 +85,7 @@ def test_a_run_that_draws_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_a_sound_has_the_log_mel_that_was_drawn() -> None:
-    """Within a decibel in the mean of each octave or so; Griffin and Lim's phases are not the only ones."""
+    """Least squares spread a tone over its neighbours, 30 dB below it."""
     time = np.arange(32_000) / 16_000
     noise = 0.01 * np.random.default_rng(0).standard_normal(time.size)
     wave = (0.1 * np.sin(2 * np.pi * 1000 * time) * (time > 1) + noise).astype(np.float32)
@@ -94,8 +94,11 @@ def test_a_sound_has_the_log_mel_that_was_drawn() -> None:
     assert made.shape == wave.shape
     heard = log_mel(SPEC, made[None])[0]
     for half in (slice(0, 95), slice(106, 201)):
-        bands = [np.log10((10 ** (one[:, half] / 10)).mean(1)).reshape(16, 8).mean(1) * 10 for one in (image, heard)]
-        np.testing.assert_allclose(bands[1], bands[0], atol=2.0)
+        asked, found = ((10 ** (one[:, half] / 10)).mean(1).reshape(16, 8).mean(1) for one in (image, heard))
+        loud = asked > 0.01 * asked.max()
+        assert loud.sum() >= 1
+        np.testing.assert_allclose(10 * np.log10(found[loud] / asked[loud]), 0, atol=1.0)
+        assert found[~loud].sum() < 0.02 * found.sum()
     np.testing.assert_array_equal(made, sound(image, SPEC, wave.size))
 
 

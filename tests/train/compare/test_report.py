@@ -63,6 +63,7 @@ class Wish:
 
     seed: int = 0
     method: str = "grhd"
+    variant: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     keys: Sequence[str] = KEYS
     oracle: bool = False
@@ -114,7 +115,8 @@ def write_run(folder: Path, wish: Wish) -> dict[str, dict[str, dict[str, float]]
     write_evaluation(folder / "evaluation", wish, truth, rows)
     if wish.network:
         write_embeddings(folder / "evaluation/embeddings.npz", rows, rng)
-    recipe = {"method": wish.method, "preset": "edge", "seed": wish.seed, "training": {"epochs": 3}, "parts": PARTS}
+    recipe = {"method": wish.method, "variant": wish.variant, "preset": "edge", "seed": wish.seed, "parts": PARTS}
+    recipe |= {"training": {"epochs": 3}}
     config = {"recipe": {**recipe, "settings": wish.settings, "fusion": {"rule": "mean", "weights": {}}}, "data": []}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "provenance.json").write_text(json.dumps({"commit": 40 * "c", "data_digest": 64 * "d", "clips": 44}))
@@ -327,6 +329,13 @@ def test_another_protocol_is_never_mixed_with_the_official_one(tmp_path: Path) -
 def test_a_setting_that_differs_is_in_the_name(folder: Path) -> None:
     labels = [system.label for system in opened(folder / "a", folder / "b", folder / "without", folder / "plain")]
     assert labels == ["grhd", f"grhd, settings.reversal=false {ORACLE}", "statistics"]
+
+
+def test_variants_of_a_method_are_systems_with_names_of_their_own(tmp_path: Path) -> None:
+    for seed, variant in enumerate(("", "two", "two")):
+        write_run(tmp_path / str(seed), Wish(seed=seed, variant=variant, settings={"branches": [variant]}))
+    systems = opened(*(tmp_path / str(seed) for seed in range(3)))
+    assert {system.label: len(system.outcomes) for system in systems} == {"grhd": 1, "grhd-two": 2}
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["0.1", "0.3"]), st.booleans()), min_size=1, max_size=8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ NETWORKS = [name for name in recipes() if name != catalogue.NETWORKLESS]
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_recipe_looks_at_what_its_graph_gives(name: str) -> None:
     recipe = load_recipe(name)
-    about: Any = task(samples=recipe.windows.segment)
+    about = replace(task(samples=recipe.windows.segment), front_ends=recipe.specs)
     embedder: Any = catalogue.build(recipe.method, about, recipe.settings).embedder
     looked_at = {part.feature for part in recipe.parts}
     assert looked_at

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_asd.errors import ConfigError
-from train.teach.recipe import RECIPES, Recipe, Training, changed, load_recipe
+from train.teach.recipe import RECIPES, Recipe, Training, changed, load_recipe, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,24 @@ def test_a_shipped_recipe_is_named_as_its_file_and_begins_with_its_command(path:
     assert load_recipe(path.stem).name == path.stem
     command = f"# uv run python -m train fit {path.stem} --data DIR --out RUN"
     assert path.read_text().splitlines()[0] == command
+
+
+@pytest.mark.parametrize(
+    ("variant", "preset", "name"),
+    [
+        ("", "edge", "grhd"),
+        ("", "paper", "grhd-paper"),
+        ("two", "edge", "grhd-two"),
+        ("two", "paper", "grhd-two-paper"),
+    ],
+)
+def test_a_variant_and_the_preset_of_papers_are_in_the_name(variant: str, preset: str, name: str) -> None:
+    assert named("grhd", variant, preset) == name
+
+
+def test_a_variant_that_would_not_be_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"variant: .*got 'two-paper'"):
+        load_recipe(written(tmp_path, 'method = "statistics"\nvariant = "two-paper"\n'))
 
 
 def test_grhd_trains_as_decided() -> None:
