@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
     from rich.progress import Progress
 
@@ -171,7 +172,7 @@ def picture(fakes: Fakes, spec: LogMel) -> Figure:
     return figure
 
 
-def _image(axes: Axes, image: NDArray[np.float32], spec: LogMel, limits: tuple[float, float]) -> object:
+def _image(axes: Axes, image: NDArray[np.float32], spec: LogMel, limits: tuple[float, float]) -> AxesImage:
     bands, frames = image.shape
     extent = (0.0, frames * spec.hop / spec.sample_rate, -0.5, bands - 0.5)
     shown = axes.imshow(image, origin="lower", aspect="auto", extent=extent, vmin=limits[0], vmax=limits[1])

@@ -169,7 +169,7 @@ def known(logits: Tensor, target: Tensor, values: Sequence[int]) -> tuple[Tensor
         target: (B, Σ values), zeros in a block that is another machine's or unknown.
         values: how many each attribute has.
     """
-    blocks = list(zip(logits.split(list(values), dim=1), target.split(list(values), dim=1), strict=True))
+    blocks = list(zip(*(torch.split(rows, list(values), dim=1) for rows in (logits, target)), strict=True))
     marks = torch.stack([block.sum(dim=1) for _, block in blocks])  # (attributes, B)
     wrong = torch.stack([-(block * said.log_softmax(dim=1)).sum(dim=1) for said, block in blocks])
     right = torch.stack([(said.argmax(dim=1) == block.argmax(dim=1)).float() for said, block in blocks])

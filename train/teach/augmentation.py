@@ -42,13 +42,13 @@ def noisy(waves: NDArray[np.float32], distance_db: float, rng: np.random.Generat
     return _under(waves, pink, rng.uniform(distance_db, distance_db + NOISE_SPAN_DB, (len(waves), 1)))
 
 
-def _pink(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+def _pink(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
     white = np.fft.rfft(rng.standard_normal(shape, np.float32))
     return np.fft.irfft(white / np.sqrt(np.maximum(np.arange(white.shape[1]), 1.0)), shape[1])
 
 
 def _under(
-    waves: NDArray[np.float32], added: NDArray[np.float32], below: NDArray[np.float64] | float
+    waves: NDArray[np.float32], added: NDArray[np.float64], below: NDArray[np.float64] | float
 ) -> NDArray[np.float32]:
     """Segments with what is added so many dB below each."""
     level = np.sqrt(np.square(waves).mean(axis=1, keepdims=True) / np.square(added).mean(axis=1, keepdims=True))
@@ -100,7 +100,8 @@ def pitch(waves: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     """Two semitones up or down, at the same tempo."""
 
     def shifted(rows: Tensor, high: int, low: int) -> Tensor:
-        return functional.resample(_stretched(rows, low / high), high, low)
+        moved: Tensor = functional.resample(_stretched(rows, low / high), high, low)
+        return moved
 
     return _either(waves, rng, lambda rows: shifted(rows, *TONE), lambda rows: shifted(rows, *reversed(TONE)))
 
@@ -121,7 +122,7 @@ def fade(waves: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.flo
     lengths = rng.uniform(0.1, 0.5, (2, len(waves), 1)) * waves.shape[1]
     places = np.arange(waves.shape[1])
     rise, fall = places / lengths[0], (waves.shape[1] - 1 - places) / lengths[1]
-    return (waves * np.minimum(1.0, np.minimum(rise, fall))).astype(np.float32)
+    return np.asarray(waves * np.minimum(1.0, np.minimum(rise, fall)), np.float32)
 
 
 def _either(

@@ -85,7 +85,7 @@ def test_a_run_that_draws_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_a_sound_has_the_log_mel_that_was_drawn() -> None:
-    """Least squares spread a tone over its neighbours, 30 dB below it."""
+    """Least squares spread a tone over its neighbours, more than 20 dB below it."""
     time = np.arange(32_000) / 16_000
     noise = 0.01 * np.random.default_rng(0).standard_normal(time.size)
     wave = (0.1 * np.sin(2 * np.pi * 1000 * time) * (time > 1) + noise).astype(np.float32)
@@ -96,9 +96,9 @@ def test_a_sound_has_the_log_mel_that_was_drawn() -> None:
     for half in (slice(0, 95), slice(106, 201)):
         asked, found = ((10 ** (one[:, half] / 10)).mean(1).reshape(16, 8).mean(1) for one in (image, heard))
         loud = asked > 0.01 * asked.max()
-        assert loud.sum() >= 1
+        assert loud.any()
         np.testing.assert_allclose(10 * np.log10(found[loud] / asked[loud]), 0, atol=1.0)
-        assert found[~loud].sum() < 0.02 * found.sum()
+        np.testing.assert_allclose(found[~loud], asked[~loud], atol=0.01 * asked.max())
     np.testing.assert_array_equal(made, sound(image, SPEC, wave.size))
 
 
