@@ -1,4 +1,4 @@
-"""``python -m train COMMAND``: data, render, fit, export, ensemble, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``: data, render, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
 
 from __future__ import annotations
 
@@ -100,6 +100,22 @@ def fit(
         raise typer.Exit(130) from None
     print(f"{out}: {run.recipe.name} on {len(clips)} clips of {len({c.key for c in clips})} machines; next:")
     print(f"  python -m train export {out} --out {out.name}.asd")
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of a method that draws fakes.")],
+    out: Annotated[Path, typer.Option(help="Gets a folder for each machine and attribute group.")],
+    machine: Machines = None,
+    count: Annotated[int, typer.Option(min=1, help="Fakes of each attribute group.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Others give others.")] = 0,
+) -> None:
+    """Draw what a run takes its machines to sound like: pictures beside real segments, and files to listen to."""
+    from train.compare.fake import generate as draw  # noqa: PLC0415
+
+    with show_progress() as progress:
+        written = draw(run, out, count, progress, machines=machine or (), seed=seed)
+    print(f"{out}: {len(written)} files; begin with {written[0]}")
 
 
 @app.command()
