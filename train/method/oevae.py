@@ -16,8 +16,8 @@ so to know nothing of v. The VAE learns of normal sound only. Two scores, z-scor
     β = distance to the nearest normal embeddings   output ``raw_embedding``, back end ``knn``         (eq. 5)
 
 Where one VAE serves several machines, z_c says first of all which it is: their normals lie far from the origin and each
-other, and what is strange may lie between. There α is −ln N(μ_c; m, Σ) of a machine's own normals instead, which is a
-distance of output ``latent``, μ_c, back end ``mahalanobis``.
+other, and what is strange may lie between. So output ``latent`` is μ_c itself, for whoever wants to measure it from a
+machine's own normals, back end ``mahalanobis``: it says more alone and less beside the statistics (see the recipe).
 
 How what [S2] leaves open is read, and where we depart from it:
 

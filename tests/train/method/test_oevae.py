@@ -435,16 +435,12 @@ def test_a_device_computes_the_same_and_int8_nearly() -> None:
 # Its recipes ----------------------------------------------------------------------------------------------------------
 
 
-ALPHA = {"oevae": ("latent", "mahalanobis")}
-"""where one model serves several machines"""
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_alpha_and_beta_weigh_half_each_and_all_else_is_shown(name: str) -> None:
     """methods.md §2.6: ω = 0.5."""
     recipe = load_recipe(name)
     parts = {part.name: (part.feature, part.backend) for part in recipe.parts}
-    assert parts["alpha"] == ALPHA.get(name, ("latent_distance", "value"))
+    assert parts["alpha"] == ("latent_distance", "value")
     assert parts["beta"] == ("raw_embedding", "knn+smote")
     assert parts["target"] == ("target_logit", "sigmoid")
     weights = recipe.fusion.weights
