@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from train.method.task import Method, Table, Task
 
 Name = Literal[
+    "adversarial",
     "ae",
     "dg_mix",
     "grhd",
@@ -16,6 +17,7 @@ Name = Literal[
     "imp_freq",
     "jless",
     "mobilenetv2",
+    "multitask",
     "oevae",
     "statistics",
     "stgram_mfn",
@@ -27,6 +29,8 @@ NETWORKLESS: Name = "statistics"
 """has no graph at all"""
 UNTRAINED: tuple[Name, ...] = (NETWORKLESS, "imp_freq", "twfr_gmm")
 """have no weights to learn"""
+GENERATIVE: tuple[Name, ...] = ("adversarial",)
+"""are a :class:`train.method.task.Generator` too"""
 
 
 def trained(name: Name) -> bool:

@@ -155,3 +155,11 @@ class Method(Protocol):
             progress: share of the training done, in [0, 1].
         """
         ...
+
+
+class Generator(Method, Protocol):
+    """A method that draws what it takes a machine to look like."""
+
+    def generate(self, group: Tensor, seed: int) -> Tensor:
+        """Log-mels of attribute groups, one-hot (B, groups), in dB (B, M, T); the same for the same seed."""
+        ...

@@ -23,6 +23,7 @@ from edge_asd.errors import ConfigError
 from train.file import write_whole
 from train.method import catalogue
 from train.method.task import Batch, Task
+from train.teach.augmentation import IMAGE
 from train.teach.lesson import batch, batches, learn_from, middles
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def begin(lesson: Lesson) -> tuple[Any, torch.optim.Optimizer]:
     """A fresh network and its optimiser.
 
     Raises:
-        ConfigError: the recipe wants cached log-mels, and the method looks at the waveform too.
+        ConfigError: the recipe wants cached log-mels, and the method looks at the waveform too; or it hides parts of
+            log-mels, and the method looks at none.
     """
     recipe = lesson.recipe
     torch.manual_seed(recipe.seed)
@@ -95,6 +97,11 @@ def begin(lesson: Lesson) -> tuple[Any, torch.optim.Optimizer]:
     if lesson.training.cache and (others := set(network.embedder.views) - {"log_mel"}):
         msg = f"training.cache keeps log-mels, and {recipe.method} looks at {', '.join(sorted(others))} too; "
         msg += "set it to false"
+        raise ConfigError(msg)
+    unseen = sorted(set(lesson.training.augmentations) & set(IMAGE))
+    if unseen and "log_mel" not in network.embedder.views:
+        msg = f"training.augmentations {', '.join(unseen)} hide parts of a log-mel, and {recipe.method} looks at none; "
+        msg += "leave them out"
         raise ConfigError(msg)
     # channels last: an update takes two thirds of the time on a CPU; bf16 one and a half times as long
     network.to(memory_format=torch.channels_last)
@@ -109,10 +116,21 @@ def load_network(run: Run) -> tuple[nn.Module, Task]:
     Raises:
         ConfigError: it is not trained to its last epoch.
     """
+    network, task = load_method(run)
+    embedder: nn.Module = network.embedder.eval()
+    return embedder, task
+
+
+def load_method(run: Run) -> tuple[Any, Task]:
+    """All of the network of a finished run, a Method that is a Module, and what it was built for.
+
+    Raises:
+        ConfigError: it is not trained to its last epoch.
+    """
     recipe = run.recipe
     if not catalogue.trained(recipe.method) and recipe.method != catalogue.NETWORKLESS:
         task = recipe.task()  # what is not learned knows no classes
-        return catalogue.build(recipe.method, task, recipe.settings).embedder.eval(), task
+        return catalogue.build(recipe.method, task, recipe.settings), task
     if recipe.training is None or not run.checkpoint.exists():
         msg = f"{run.folder} holds no trained network; go on with the same command and --out"
         raise ConfigError(msg)
@@ -123,8 +141,7 @@ def load_network(run: Run) -> tuple[nn.Module, Task]:
     task = Task.restored(state["task"])
     network: Any = catalogue.build(recipe.method, task, recipe.settings)
     network.load_state_dict(state["network"])
-    embedder: nn.Module = network.embedder.eval()
-    return embedder, task
+    return network, task
 
 
 def train_epoch(

@@ -21,6 +21,7 @@ from train.corpus.clip import load
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
 from train.method.task import Batch
+from train.teach.augmentation import altered, hidden, masked, noisy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from train.method.task import Task
     from train.teach.recipe import Recipe, Training
 
-NOISE_SPAN_DB = 20.0
-"""how much fainter than its loudest added noise may be"""
 SILENCE = 1e-12
 """power below which a clip is as quiet as any"""
 NEIGHBOURS = 3
@@ -302,15 +301,16 @@ def batches(lesson: Lesson, rng: np.random.Generator) -> Iterator[NDArray[np.int
 
 def batch(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> Batch:
     """Random segments of these clips, changed as the recipe says."""
-    partner = _partners(lesson, chosen, rng)
+    partner, kinds = _partners(lesson, chosen, rng), lesson.training.augmentations
+    drawn = rng.integers(len(kinds), size=len(chosen)) if kinds else _identity(lesson, len(chosen))
     if lesson.training.cache:
         views, share = _from_cache(lesson, chosen, rng), np.ones(len(chosen), np.float32)
     else:
         waves, share = _waves(lesson, chosen, partner, rng)
-        views = seen(lesson, waves)
+        views = seen(lesson, altered(waves, kinds, drawn, rng))
     if "log_mel" in views:
-        views["log_mel"] = _masked(views["log_mel"], lesson.training, rng)
-    return _shown(lesson, views, lesson.labels[chosen].mixed(share, partner))
+        views["log_mel"] = hidden(_masked(views["log_mel"], lesson.training, rng), kinds, drawn, rng)
+    return _shown(lesson, views, lesson.labels[chosen].mixed(share, partner), drawn)
 
 
 def middles(lesson: Lesson, chosen: NDArray[np.int64]) -> Batch:
@@ -322,7 +322,7 @@ def middles(lesson: Lesson, chosen: NDArray[np.int64]) -> Batch:
     else:
         cuts = [(lesson.clips[clip], (lesson.clips[clip].size - segment) // 2) for clip in chosen]
         views = seen(lesson, np.stack([samples[start : start + segment] for samples, start in cuts]))
-    return _shown(lesson, views, lesson.labels[chosen])
+    return _shown(lesson, views, lesson.labels[chosen], _identity(lesson, len(chosen)))
 
 
 def seen(lesson: Lesson, waves: NDArray[np.float32]) -> dict[str, Tensor]:
@@ -331,10 +331,15 @@ def seen(lesson: Lesson, waves: NDArray[np.float32]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(view(name, specs, waves)) for name in lesson.views}
 
 
-def _shown(lesson: Lesson, views: dict[str, Tensor], labels: Labels) -> Batch:
+def _identity(lesson: Lesson, rows: int) -> NDArray[np.int64]:
+    """(B,) the number of the augmentation that changes nothing; −1 where a network need not tell it."""
+    return np.full(rows, next((n for n, kind in enumerate(lesson.task.augmentations) if kind == "identity"), -1))
+
+
+def _shown(lesson: Lesson, views: dict[str, Tensor], labels: Labels, drawn: NDArray[np.int64]) -> Batch:
     section, group, condition, attribute = map(torch.from_numpy, labels.rows())
-    untouched = torch.zeros(len(section), len(lesson.task.augmentations))
-    return Batch(views, section, group, condition, attribute, untouched)
+    augmentation = torch.from_numpy(drawn[:, None] == np.arange(len(lesson.task.augmentations))).float()
+    return Batch(views, section, group, condition, attribute, augmentation)
 
 
 def _from_cache(lesson: Lesson, chosen: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Tensor]:
@@ -371,28 +376,8 @@ def _waves(
     return (noisy(waves, training.noise_db, rng) if training.noise_db else waves), share
 
 
-def noisy(waves: NDArray[np.float32], distance_db: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Segments (B, S) under pink noise that lies ``distance_db`` to 20 dB more below each of them."""
-    white = np.fft.rfft(rng.standard_normal(waves.shape, np.float32))
-    pink = np.fft.irfft(white / np.sqrt(np.maximum(np.arange(white.shape[1]), 1.0)), waves.shape[1])
-    level = np.sqrt(np.square(waves).mean(axis=1, keepdims=True) / np.square(pink).mean(axis=1, keepdims=True))
-    below = rng.uniform(distance_db, distance_db + NOISE_SPAN_DB, (len(waves), 1))
-    return np.asarray(waves + level * 10.0 ** (-below / 20.0) * pink, np.float32)
-
-
 def _masked(images: Tensor, training: Training, rng: np.random.Generator) -> Tensor:
-    """Images (B, M, T) with a stretch of bands and one of frames at their mean (Park et al., SpecAugment, 2019)."""
     for axis, most in ((1, training.mask_mels), (2, training.mask_frames)):
         if most:
-            hidden = torch.from_numpy(_stretches(len(images), images.shape[axis], most, rng))
-            hidden = hidden.unsqueeze(3 - axis)
-            images = torch.where(hidden, images.mean((1, 2), keepdim=True), images)
+            images = masked(images, axis, 0, most, rng)
     return images
-
-
-def _stretches(rows: int, length: int, most: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(rows, length), in each a stretch of at most so many that are True."""
-    sizes = rng.integers(0, min(most, length) + 1, (rows, 1))
-    starts = rng.integers(0, length - sizes + 1)
-    places = np.arange(length)
-    return (places >= starts) & (places < starts + sizes)

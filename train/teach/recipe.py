@@ -15,6 +15,10 @@ from edge_asd.signal.view import LogMel
 from train.method import catalogue
 from train.method.task import Table, Task
 
+Augmentation = Literal["identity", "pitch", "stretch", "noise", "fade", "time_mask", "frequency_mask"]
+"""what :mod:`train.teach.augmentation` does to segments by name; it loads torch, recipes do not"""
+HEARD = frozenset[Augmentation]({"pitch", "stretch", "noise", "fade"})
+"""those of the waveform; masks hide a part of its log-mel"""
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -48,8 +52,8 @@ class Training(Table):
     """of the beta distribution that shares are drawn from; 1 for any as likely"""
     mixup_within: bool = False
     """mix with the same machine only"""
-    augmentations: tuple[str, ...] = ()
-    """of which each segment gets one, for a network to tell which"""
+    augmentations: tuple[Augmentation, ...] = ()
+    """of which each segment gets one, for a network to tell which; held-out ones get ``identity``"""
     condition: Literal["richest", "random"] = "richest"
     """which of a machine's attributes is the number of its condition"""
     gain_db: float = Field(default=2.0, ge=0)
@@ -69,6 +73,12 @@ class Training(Table):
     def _cached_is_fixed(self) -> Training:
         if self.cache and (self.mixup or self.noise_db):
             msg = f"cache = true keeps log-mels, which mixup ({self.mixup}) and noise_db ({self.noise_db}) would change"
+            raise ValueError(msg)
+        if self.cache and (heard := [kind for kind in self.augmentations if kind in HEARD]):
+            msg = f"cache = true keeps log-mels, which augmentations {', '.join(heard)} would change"
+            raise ValueError(msg)
+        if len(set(self.augmentations)) < len(self.augmentations):
+            msg = f"augmentations {', '.join(self.augmentations)} name one twice, and nobody could tell them apart"
             raise ValueError(msg)
         return self
 

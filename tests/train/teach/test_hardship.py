@@ -194,6 +194,11 @@ SECTION = r"machine identities apart, and there is one, set/fan/00: train on sev
     [
         *((method, {}, GROUP) for method in ("grhd", "hmic", "jless", "stgram_mfn", "subcluster")),
         ("mobilenetv2", {}, SECTION),
+        (
+            "multitask",
+            {},
+            "one machine, set/fan/00, under one condition: add other machines or attributes to",
+        ),
         ("oevae", {}, "there is one, set/fan/00: add other machines to --data .* or background recordings with --outl"),
         ("grhd", {"classifiers": "section"}, SECTION),
         ("jless", {"group": 0.0}, SECTION),
@@ -210,7 +215,7 @@ def test_one_class_is_refused_by_methods_that_tell_classes_apart(
     assert not run.checkpoint.exists()
 
 
-@pytest.mark.parametrize("method", ["ae", "dg_mix"])
+@pytest.mark.parametrize("method", ["adversarial", "ae", "dg_mix"])
 def test_one_class_is_enough_for_methods_that_name_none(tmp_path: Path, method: str) -> None:
     run, _ = fitted(tmp_path, one_class, load_recipe(method, training=TRAINING, **SMALL))
     assert 0 < lines(run)[0]["loss"] < np.inf

@@ -19,7 +19,8 @@ from edge_asd.signal.view import LogMel, log_mel
 from train.corpus.clip import Clip, normals
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
-from train.teach.lesson import Labels, Lesson, batch, batches, held_out, learn_from, middles, noisy
+from train.teach.augmentation import noisy
+from train.teach.lesson import Labels, Lesson, batch, batches, held_out, learn_from, middles
 from train.teach.recipe import Recipe, Training
 
 if TYPE_CHECKING:
@@ -224,6 +225,41 @@ def test_a_mask_hides_one_stretch_of_bands_or_of_frames(setting: str, axis: int)
         assert not places.size or places[-1] - places[0] + 1 == places.size
         np.testing.assert_allclose(image[(image != bare)], bare.mean(), atol=1e-3)
     assert len(sizes) > 3
+
+
+KINDS = ("pitch", "identity", "noise", "time_mask")
+
+
+def augmented(clips: Sequence[NDArray[np.float32]]) -> Lesson:
+    taught = lesson(clips, PLAIN.model_copy(update={"augmentations": KINDS}))
+    return replace(taught, task=replace(taught.task, augmentations=KINDS))
+
+
+def test_each_segment_gets_one_augmentation_that_the_batch_names() -> None:
+    clips = [(0.1 * np.random.default_rng(n).standard_normal(SEGMENT)).astype(np.float32) for n in range(24)]
+    shown = batch(augmented(clips), np.arange(24), np.random.default_rng(0))
+    waves, images = shown.views["waveform"].numpy(), shown.views["log_mel"].numpy()
+    assert shown.augmentation.sum(1).tolist() == [1.0] * 24
+    drawn = [KINDS[number] for number in shown.augmentation.argmax(1)]
+    assert set(drawn) == set(KINDS)
+    for kind, wave, clip, image, bare in zip(drawn, waves, clips, images, log_mel(LogMel(), waves), strict=True):
+        assert (wave != clip).any() == (kind in {"pitch", "noise"})
+        assert (image != bare).any() == (kind == "time_mask")
+
+
+def test_held_out_and_settling_segments_are_left_alone_and_named_so() -> None:
+    clips = [(0.1 * np.random.default_rng(n).standard_normal(SEGMENT)).astype(np.float32) for n in range(8)]
+    taught = augmented(clips)
+    for shown in (
+        middles(taught, np.arange(8)),
+        batch(taught.plain, np.arange(8), np.random.default_rng(0)),
+    ):
+        np.testing.assert_array_equal(shown.views["waveform"], np.stack(clips))
+        assert shown.augmentation.tolist() == [[0.0, 1.0, 0.0, 0.0]] * 8
+
+
+def test_without_augmentations_there_is_nothing_to_name() -> None:
+    assert batch(lesson(level(3), PLAIN), np.arange(3), np.random.default_rng(0)).augmentation.shape == (3, 0)
 
 
 @pytest.mark.parametrize("crops", [1, 2, 9])

@@ -32,19 +32,15 @@ def test_a_shipped_recipe_is_named_as_its_file_and_begins_with_its_command(path:
 
 @pytest.mark.parametrize(
     ("variant", "preset", "name"),
-<<<<<<< HEAD
-    [("", "edge", "ae"), ("", "paper", "ae-paper"), ("two", "edge", "ae-two"), ("two", "paper", "ae-two-paper")],
-=======
     [
         ("", "edge", "grhd"),
         ("", "paper", "grhd-paper"),
         ("two", "edge", "grhd-two"),
         ("two", "paper", "grhd-two-paper"),
     ],
->>>>>>> main
 )
 def test_a_variant_and_the_preset_of_papers_are_in_the_name(variant: str, preset: str, name: str) -> None:
-    assert named("ae", variant, preset) == name
+    assert named("grhd", variant, preset) == name
 
 
 def test_a_variant_that_would_not_be_a_name_is_refused(tmp_path: Path) -> None:
