@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from tests.train.teach.test_lesson import PLAIN, SEGMENT, coloured, lesson
 from train.corpus.clip import Clip, normals
 from train.corpus.group import groups
 from train.method.grhd import Embedder, Grhd, Settings
-from train.teach.fit import _held, _settle, fit, load_network
+from train.teach.fit import _held, _settle, begin, fit, load_network
 from train.teach.lesson import held_out
-from train.teach.recipe import Recipe, Training
+from train.teach.recipe import Recipe, Training, load_recipe
 from train.teach.run import Run, create
 
 if TYPE_CHECKING:
@@ -207,6 +208,14 @@ def test_the_embedder_of_a_finished_run_is_the_trained_one(tmp_path: Path, data:
     trained = tensors(run)
     for name, tensor in embedder.state_dict().items():
         assert torch.equal(tensor, trained[f"embedder.{name}"])
+
+
+def test_masks_of_what_a_method_does_not_look_at_are_refused() -> None:
+    recipe, plain = load_recipe("oevae"), lesson([np.zeros(SEGMENT, np.float32)] * 2, PLAIN)
+    masking = PLAIN.model_copy(update={"augmentations": ("identity", "noise", "time_mask")})
+    task = recipe.task(sections=plain.task.sections, groups=plain.task.groups, sizes=plain.task.sizes)
+    with pytest.raises(ConfigError, match="augmentations time_mask hide parts of a log-mel, and oevae looks at none"):
+        begin(replace(plain, recipe=recipe, training=masking, task=task))
 
 
 def test_a_single_segment_is_too_little_to_train_on(tmp_path: Path) -> None:
