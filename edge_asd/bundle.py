@@ -2,7 +2,8 @@
 
 ``NAME.asd`` is a stored zip: ``manifest.json``, ``heads.safetensors``, ``golden.safetensors``, ``CARD.md`` and,
 when there is a network, ``backbone.int8.onnx`` and for diagnosis ``backbone.fp32.onnx``. No pickle, no code.
-Opening it checks every digest; asking it for a head replays that head's golden waveform.
+Opening it checks every digest; asking it for a head replays that head's golden waveform. What its training clips
+scored, in ``normals.safetensors``, is for who fuses bundles into an ensemble; a device has no use for it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 BUILTIN = Path(__file__).parent / "builtin.asd"
 """The bundle in the package: learned from rendered machines only (decision 13)."""
 MANIFEST, HEADS, GOLDEN, CARD = "manifest.json", "heads.safetensors", "golden.safetensors", "CARD.md"
+NORMALS = "normals.safetensors"
 LARGEST = 256 * 2**20
 """bytes a bundle may hold: more is a mistake or an attack"""
 TOLERANCE = 0.1
@@ -87,6 +89,12 @@ class HeadCard(_Table):
     """quietest and loudest of them"""
     fusion: Fusion = Field(default=Fusion(), exclude_if=lambda fusion: fusion == Fusion())
     """how the parts become one score; left out where it is the usual way, as bundles did that knew no other"""
+
+    @field_serializer("fusion", mode="wrap")
+    def _without_what_came_later(self, fusion: Fusion, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of an ensemble alone, so that the digests of other bundles hold."""
+        written: dict[str, Any] = dump(fusion)
+        return {name: value for name, value in written.items() if name != "members" or value}
 
     @model_validator(mode="after")
     def _of_one_piece(self) -> HeadCard:
@@ -155,6 +163,16 @@ class Golden:
     """(L,)"""
     z: NDArray[np.float64]
     """fused score, then each part's"""
+
+
+@dataclass(frozen=True, slots=True)
+class Normals:
+    """What the N normal clips that one head was fitted on scored, each left out."""
+
+    z: NDArray[np.float32]
+    """(N, P), a column a part, in the card's order"""
+    clip: NDArray[np.uint8]
+    """(N, 8) the first bytes of the SHA-256 of each clip's file"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +249,7 @@ def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
         BundleError: it is missing, no bundle, or of another schema.
         BundleCorrupt: a file is not what the manifest says.
     """
-    files = _read(path)
-    manifest = _manifest(path, files.pop(MANIFEST, None))
-    _verify(path, manifest, files)
+    manifest, files = read_bundle(path)
     precision = precision or manifest.precision
     graph = files.get(f"backbone.{precision}.onnx")
     if manifest.backbone and graph is None:
@@ -252,6 +268,33 @@ def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
     return Bundle(path, manifest_digest(manifest), manifest, backbone, precision, heads, goldens)
 
 
+def read_bundle(path: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a bundle and its other files by name, verified; raises what :func:`open_bundle` does."""
+    files = _read(path)
+    manifest = _manifest(path, files.pop(MANIFEST, None))
+    _verify(path, manifest, files)
+    return manifest, files
+
+
+def read_normals(path: Path) -> dict[str, Normals]:
+    """By head.
+
+    Raises:
+        BundleError: it is missing, no bundle, of another schema, or holds none or what is none.
+        BundleCorrupt: a file is not what the manifest says.
+    """
+    manifest, files = read_bundle(path)
+    if NORMALS not in files:
+        msg = f"{path}: does not say what its training clips scored, as bundles did not always; export it again"
+        raise BundleError(msg)
+    try:
+        tensors = _tensors(files[NORMALS])
+        return {key: _unpack_normals(key, card, tensors) for key, card in manifest.heads.items()}
+    except (KeyError, SafetensorError, ValueError) as error:
+        msg = f"{path}: {NORMALS} cannot be used ({error}); export the bundle again"
+        raise BundleError(msg) from error
+
+
 def write_bundle(
     path: Path,
     manifest: Manifest,
@@ -259,12 +302,16 @@ def write_bundle(
     heads: Mapping[str, Head],
     golden: Mapping[str, Golden],
     card: str,
+    normals: Mapping[str, Normals] | None = None,
 ) -> Manifest:
     """Write a bundle whole or not at all; the manifest comes back with its digests."""
     tensors = {name: array for key, head in heads.items() for name, array in _pack_head(key, head).items()}
     vectors = {f"{k}/{n}": v for k, g in golden.items() for n, v in (("waveform", g.waveform), ("z", g.z))}
     files = {HEADS: save(tensors), GOLDEN: save(vectors), CARD: card.encode()}
     files |= {f"backbone.{precision}.onnx": graph for precision, graph in graphs.items()}
+    if normals:
+        known = {f"{k}/{n}": v for k, own in normals.items() for n, v in (("z", own.z), ("clip", own.clip))}
+        files[NORMALS] = save({name: np.ascontiguousarray(value) for name, value in known.items()})
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     sealed = manifest.model_copy(update={"files": digests})
     files[MANIFEST] = (json.dumps(sealed.model_dump(mode="json", by_alias=True), indent=1) + "\n").encode()
@@ -355,6 +402,12 @@ def _pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
 def _unpack_golden(key: str, card: HeadCard, tensors: Tensors) -> Golden:
     waveform = _sized(tensors, f"{key}/waveform", "L", {})
     return Golden(waveform.astype(np.int16), _sized(tensors, f"{key}/z", "Z", {"Z": 1 + len(card.parts)}))
+
+
+def _unpack_normals(key: str, card: HeadCard, tensors: Tensors) -> Normals:
+    sizes = {"N": card.clips, "P": len(card.parts), "8": 8}
+    z, clip = _sized(tensors, f"{key}/z", "NP", sizes), _sized(tensors, f"{key}/clip", "N8", sizes)
+    return Normals(z.astype(np.float32), clip.astype(np.uint8))
 
 
 def _unpack_head(key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None]) -> Head:

@@ -19,12 +19,15 @@ from edge_asd.bundle import (
     HEADS,
     LARGEST,
     MANIFEST,
+    NORMALS,
     TOLERANCE,
     Golden,
     Manifest,
+    Normals,
     Thresholds,
     golden_scores,
     open_bundle,
+    read_normals,
     store,
     write_bundle,
 )
@@ -32,7 +35,7 @@ from edge_asd.errors import BundleCorrupt, BundleError, EdgeAsdError, GoldenMism
 from edge_asd.score.backbone import Backbone
 from edge_asd.score.centre import ConditionCentres
 from edge_asd.score.gaussian import BandGaussians, DomainMoments, Gaussian
-from edge_asd.score.head import Fusion, fit_head
+from edge_asd.score.head import Fusion, Member, fit_head
 from edge_asd.score.likelihood import AsItIs, LargestOfMixture, Mixture, OwnClasses, Sigmoid, Value
 from edge_asd.score.listener import Listener, evidence
 from edge_asd.score.neighbour import Knn, LocalDensity
@@ -204,6 +207,86 @@ def test_what_is_as_usual_is_not_written_so_that_a_bundle_keeps_its_digest(toy: 
     assert "precision" not in described
     assert "fusion" not in described["heads"][MACHINE]
     assert open_bundle(explicit).digest == open_bundle(resealed(tmp_path / "a.asd", contents(toy))).digest
+
+
+def test_bundles_that_are_no_ensembles_do_not_speak_of_members(tmp_path: Path) -> None:
+    path = written(tmp_path / "b.asd", replace(head(SECOND), fusion=Fusion(weights={"spectrum": 2.0})))
+    said = json.loads(contents(path)[MANIFEST])["heads"][MACHINE]["fusion"]
+
+    assert said == {"rule": "mean", "weights": {"spectrum": 2.0}}
+
+
+def test_members_travel_with_their_parts(tmp_path: Path) -> None:
+    plain = head(SECOND)
+    parts = (replace(part, spec=replace(part.spec, name=f"floor.{part.spec.name}")) for part in plain.parts)
+    fusion = Fusion("min", {"floor": 2.0}, {"floor": Member(weights={"neighbour": 0.0}, centre=0.5, spread=0.25)})
+    opened = open_bundle(written(tmp_path / "b.asd", replace(plain, parts=tuple(parts), fusion=fusion)))
+
+    assert opened.manifest.heads[MACHINE].fusion == opened.heads[MACHINE].fusion == fusion
+    z = [part.z for part in opened.scorer().score(noise(40, SECOND.clip)).parts]
+    score = opened.scorer().score(noise(40, SECOND.clip)).score
+    assert score == pytest.approx(((z[0] + z[1]) / 2 - 0.5) / 0.25)
+    changed = resealed(
+        tmp_path / "c.asd",
+        contents(opened.path),
+        lambda m: m["heads"][MACHINE]["fusion"].update(members={"roof": {}}, weights={}),
+    )
+    with pytest.raises(BundleError, match=r"heads\.toy/noise/00: value error, no member with a part: floor, roof"):
+        open_bundle(changed)
+
+
+# What training clips scored -------------------------------------------------------------------------------------------
+
+NUMBERS = np.random.default_rng(0)
+SCORED = Normals(
+    NUMBERS.standard_normal((20, 3)).astype(np.float32), NUMBERS.integers(0, 256, (20, 8)).astype(np.uint8)
+)
+
+
+def remembering(path: Path, normals: Normals) -> Path:
+    bundle(path)
+    opened = open_bundle(path)
+    scored = {MACHINE: normals}
+    write_bundle(path, opened.manifest, {}, opened.heads, opened.golden, "# Toy\n", scored)
+    return path
+
+
+def test_what_training_clips_scored_is_kept_and_changes_nothing(toy: Path, tmp_path: Path) -> None:
+    path = remembering(tmp_path / "b.asd", SCORED)
+
+    np.testing.assert_array_equal(read_normals(path)[MACHINE].z, SCORED.z)
+    np.testing.assert_array_equal(read_normals(path)[MACHINE].clip, SCORED.clip)
+    clip = noise(40, SECOND.clip)
+    assert open_bundle(path).scorer().score(clip) == open_bundle(toy).scorer().score(clip)
+
+
+def test_what_training_clips_scored_is_verified_too(tmp_path: Path) -> None:
+    files = contents(remembering(tmp_path / "b.asd", SCORED))
+    store(tmp_path / "b.asd", files | {NORMALS: files[NORMALS][:-1] + bytes([files[NORMALS][-1] ^ 1])})
+    with pytest.raises(BundleCorrupt, match=f"{NORMALS} has digest"):
+        open_bundle(tmp_path / "b.asd")
+
+
+@pytest.mark.parametrize(
+    ("normals", "complaint"),
+    [
+        (Normals(SCORED.z[:, :2], SCORED.clip), r"toy/noise/00/z has the shape \(20, 2\), not \(20, 3\)"),
+        (Normals(SCORED.z, SCORED.clip[:19]), r"toy/noise/00/clip has the shape \(19, 8\), not \(20, 8\)"),
+        (Normals(SCORED.z, SCORED.clip[:, :7]), r"toy/noise/00/clip has the shape \(20, 7\), not \(20, 8\)"),
+        (Normals(np.full_like(SCORED.z, np.nan), SCORED.clip), "z holds NaN or infinity"),
+    ],
+)
+def test_what_no_training_clips_can_have_scored_is_refused(tmp_path: Path, normals: Normals, complaint: str) -> None:
+    path = remembering(tmp_path / "b.asd", normals)
+    with pytest.raises(
+        BundleError, match=rf"b\.asd: {NORMALS} cannot be used \(.*{complaint}.*; export the bundle again"
+    ):
+        read_normals(path)
+
+
+def test_a_bundle_need_not_know_what_training_clips_scored(toy: Path) -> None:
+    with pytest.raises(BundleError, match=r"toy\.asd: does not say what its training clips scored.*; export it again"):
+        read_normals(toy)
 
 
 # What a network says --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""``python -m train COMMAND``: data, render, fit, generate, export, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``: data, render, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
 
 from __future__ import annotations
 
@@ -158,6 +158,37 @@ def export(
     with show_progress() as progress:
         report = pack(run, out, Wish(version, licence, tuple(head or ()), fp32, tuple(backend or ())), progress)
     print(report)
+
+
+@app.command()
+def ensemble(
+    things: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RECIPE] MEMBER.asd…",
+            help="A recipe of an ensemble, or the path of a TOML file; then a bundle for each member, NAME=PATH where "
+            "neither its name nor its method is the member's.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Bundle to write, NAME.asd.")],
+    name: Annotated[
+        str | None, typer.Option(help="Of the system, in tables; by default the recipe's or OUT's.")
+    ] = None,
+    rule: Annotated[str | None, typer.Option(help="mean or min, instead of the recipe's.")] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="NAME=W, instead of the recipe's or 1; 0 is shown only; repeatable.")
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
+    licence: Annotated[str, typer.Option(help="What may be done with it; by default what its members say.")] = "",
+) -> None:
+    """Fuse bundles and pack them as one, which the daemon runs like any other."""
+    from train.pack.ensemble import ensemble as fuse  # noqa: PLC0415
+    from train.pack.plan import load_plan, weights_of  # noqa: PLC0415
+
+    recipe = None if things[0].endswith(".asd") else things[0]
+    default = None if recipe else out.stem
+    plan = load_plan(recipe, name=name or default, rule=rule, weights=weights_of(weight or ()))
+    print(fuse(plan, things[1:] if recipe else things, out, version=version, licence=licence))
 
 
 @app.command()

@@ -25,39 +25,121 @@ LEAST_CLIPS = 5
 """fewer give no leave-one-out statistics worth the name"""
 
 
-@dataclass(frozen=True, slots=True)
-class Fusion:
-    """How the z-scores of parts become one (methods.md §7.6)."""
+Rule = Literal["mean", "min"]
 
-    rule: Literal["mean", "min"] = "mean"
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Parts that count as one in an ensemble: fused by a rule of their own, then standardised like a part."""
+
+    rule: Rule = "mean"
     weights: dict[str, float] = field(default_factory=dict)
-    """by part, 1 where none is given; a part of weight 0 is shown and not fused, a minimum knows no other difference"""
+    """by part, called as within the member; 1 where none is given, 0 where it is only shown"""
+    centre: float = 0.0
+    """mean leave-one-out score of the member's training clips"""
+    spread: float = 1.0
+    """standard deviation of the same"""
 
     def __post_init__(self) -> None:
-        if wrong := {name: weight for name, weight in self.weights.items() if not 0 <= weight < math.inf}:
-            msg = f"weights of fusion must be 0 or more, got {wrong}"
+        _refuse_negative(self.weights)
+        if not (math.isfinite(self.centre) and 0 < self.spread < math.inf):
+            msg = f"a member's centre must be a number and its spread above 0, got {self.centre} and {self.spread}"
+            raise ValueError(msg)
+
+    def fuse(self, names: Sequence[str], z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(P, N) z-scores of these parts -> (N,)."""
+        return (_fused(self.rule, z, _weights(self.weights, names)) - self.centre) / self.spread
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """How the z-scores of parts become one (methods.md §7.6).
+
+    In an ensemble parts are called ``MEMBER.PART``; what is fused is members, each of its own parts.
+    """
+
+    rule: Rule = "mean"
+    weights: dict[str, float] = field(default_factory=dict)
+    """by part, or by member where there are some; 1 where none is given. What has weight 0 is shown and not fused, a
+    minimum knows no other difference"""
+    members: dict[str, Member] = field(default_factory=dict)
+    """of an ensemble, by name; none in all other bundles"""
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self.weights)
+        if wrong := [name for name in self.members if not name or "." in name]:
+            msg = f"members need names without a '.', got {wrong}"
             raise ValueError(msg)
 
     def over(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """(P,) weights of these parts.
+        """(P,) weights of these parts; in an ensemble a part's in its member times the member's.
 
         Raises:
-            ValueError: a weight is of no part, or all are 0.
+            ValueError: a weight is of nothing there is, all are 0, or a part has no member or a member no part.
         """
-        if unknown := sorted(set(self.weights) - set(names)):
-            msg = f"fusion weighs {', '.join(unknown)}; the parts are {', '.join(names)}"
+        if not self.members:
+            return _known_weights(self.weights, names, "parts")
+        rows, found = _by_member(names), np.zeros(len(names))
+        if strange := sorted(set(rows) ^ set(self.members)):
+            msg = f"no member with a part: {', '.join(strange)}; members are {', '.join(self.members)}, parts {names}"
             raise ValueError(msg)
-        weights = np.array([self.weights.get(name, 1.0) for name in names])
-        if not weights.any():
-            msg = f"fusion gives weight 0 to all of {', '.join(names)}; give one of them more"
-            raise ValueError(msg)
-        return weights
+        outer = _known_weights(self.weights, list(self.members), "members")
+        for weight, (name, member) in zip(outer, self.members.items(), strict=True):
+            own = [_part(names[row]) for row in rows[name]]
+            found[rows[name]] = weight * _known_weights(member.weights, own, f"parts of {name}")
+        return found
 
-    def fuse(self, z: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(P, N) z-scores of parts -> (N,)."""
-        if self.rule == "min":
-            return np.asarray(z[weights > 0].min(axis=0), np.float64)
-        return np.asarray((weights[:, None] * z).sum(axis=0) / weights.sum(), np.float64)
+    def fuse(self, names: Sequence[str], z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(P, N) z-scores of these parts, which are all, or some of those that count -> (N,)."""
+        if self.members:
+            rows = _by_member(names)
+            z = np.array(
+                [self.members[name].fuse([_part(names[row]) for row in own], z[own]) for name, own in rows.items()]
+            )
+            names = list(rows)
+        return _fused(self.rule, z, _weights(self.weights, names))
+
+
+def _fused(rule: Rule, z: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, N) z-scores, (P,) weights -> (N,)."""
+    if rule == "min":
+        return np.asarray(z[weights > 0].min(axis=0), np.float64)
+    return np.asarray((weights[:, None] * z).sum(axis=0) / weights.sum(), np.float64)
+
+
+def _by_member(names: Sequence[str]) -> dict[str, list[int]]:
+    """Member -> which of the parts are its."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name.partition(".")[0], []).append(row)
+    return rows
+
+
+def _part(name: str) -> str:
+    """What ``MEMBER.PART`` is called within the member."""
+    return name.partition(".")[2]
+
+
+def _weights(weights: Mapping[str, float], names: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([weights.get(name, 1.0) for name in names])
+
+
+def _known_weights(weights: Mapping[str, float], names: Sequence[str], what: str) -> NDArray[np.float64]:
+    """(P,); ValueError where they are of nothing there is, or all 0."""
+    if unknown := sorted(set(weights) - set(names)):
+        msg = f"fusion weighs {', '.join(unknown)}; the {what} are {', '.join(names)}"
+        raise ValueError(msg)
+    found = _weights(weights, names)
+    if not found.any():
+        msg = f"fusion gives weight 0 to all of {', '.join(names)}; give one of them more"
+        raise ValueError(msg)
+    return found
+
+
+def _refuse_negative(weights: Mapping[str, float]) -> None:
+    if wrong := {name: weight for name, weight in weights.items() if not 0 <= weight < math.inf}:
+        msg = f"weights of fusion must be 0 or more, got {wrong}"
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +162,31 @@ class Head:
 
     def judge(self, evidence: Evidence) -> Verdict:
         """Score one clip."""
-        z = [part.z(evidence) for part in self.parts]
+        z, names = [part.z(evidence) for part in self.parts], self.names
         by_part = np.array([values.mean() for values in z])
-        weights = self.fusion.over([part.spec.name for part in self.parts])
-        score = float(self.fusion.fuse(by_part[:, None], weights)[0])
+        score = float(self.fusion.fuse(names, by_part[:, None])[0])
         return Verdict(
             score,
             self.calibration.surprise(score),
-            tuple(PartScore(part.spec.name, float(value)) for part, value in zip(self.parts, by_part, strict=True)),
-            self._segments(z, weights),
+            tuple(PartScore(name, float(value)) for name, value in zip(names, by_part, strict=True)),
+            self._segments(z, names),
         )
 
-    def _segments(self, z: Sequence[NDArray[np.float64]], weights: NDArray[np.float64]) -> tuple[float, ...]:
+    @property
+    def names(self) -> list[str]:
+        """Of its parts."""
+        return [part.spec.name for part in self.parts]
+
+    def _segments(self, z: Sequence[NDArray[np.float64]], names: Sequence[str]) -> tuple[float, ...]:
         """The segment parts that count, fused segment by segment; nothing without any."""
+        weights = self.fusion.over(names)
         counted = [
             number for number, part in enumerate(self.parts) if part.spec.scope == "segment" and weights[number] > 0
         ]
         if not counted:
             return ()
-        return tuple(map(float, self.fusion.fuse(np.array([z[number] for number in counted]), weights[counted])))
+        fused = self.fusion.fuse([names[number] for number in counted], np.array([z[number] for number in counted]))
+        return tuple(map(float, fused))
 
 
 def fit_head(
@@ -113,17 +201,29 @@ def fit_head(
         AudioError: too few clips.
         ConfigError: parts share a name, or the fusion weighs none of them or one that is not there.
     """
+    return calibrated(*fit_parts(parts, normals, fusion or Fusion()), fusion or Fusion())
+
+
+def fit_parts(
+    parts: Mapping[PartSpec, Backend], normals: Sequence[Normal], fusion: Fusion
+) -> tuple[tuple[Part, ...], NDArray[np.float64]]:
+    """The parts of a head, and (P, N) leave-one-out z-scores of the clips; raises what :func:`fit_head` does."""
     if len(normals) < LEAST_CLIPS:
         msg = f"need at least {LEAST_CLIPS} normal clips to fit a head, got {len(normals)}; record more"
         raise AudioError(msg)
-    fusion, names = fusion or Fusion(), [spec.name for spec in parts]
+    names = [spec.name for spec in parts]
     if len(set(names)) < len(names):
         msg = f"parts share a name: {', '.join(names)}; name each differently"
         raise ConfigError(msg)
     try:
-        weights = fusion.over(names)
+        fusion.over(names)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     fitted = [fit_part(spec, normals, backend) for spec, backend in parts.items()]
-    fused = fusion.fuse(np.array([z for _, z in fitted]), weights)
-    return Head(tuple(part for part, _ in fitted), Calibration.fit(fused), fusion), fused
+    return tuple(part for part, _ in fitted), np.array([z for _, z in fitted])
+
+
+def calibrated(parts: tuple[Part, ...], z: NDArray[np.float64], fusion: Fusion) -> tuple[Head, NDArray[np.float64]]:
+    """Fitted parts as a head: of (P, N) leave-one-out z-scores of N clips, whose (N,) fused scores come back too."""
+    fused = fusion.fuse([part.spec.name for part in parts], z)
+    return Head(parts, Calibration.fit(fused), fusion), fused

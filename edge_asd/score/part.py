@@ -82,7 +82,7 @@ class PartSpec:
 
     name: str
     feature: str
-    """``indicators``, ``spectrum`` or the name of an output of the network"""
+    """``indicators``, ``spectrum`` or the name of an output of the network, in an ensemble ``MEMBER.OUTPUT``"""
     detector: Detects
 
     @property
@@ -101,6 +101,11 @@ STATISTICS_PARTS: Mapping[PartSpec, Backend] = MappingProxyType(
 """Training-free parts that are good nearly everywhere (peers-measured.md), and what learns them."""
 
 
+def is_embedding(output: str) -> bool:
+    """Whether an output, an ensemble's ``MEMBER.OUTPUT`` too, is one of which the direction alone counts."""
+    return output.rpartition(".")[2] == EMBEDDING
+
+
 def features(spec: PartSpec, evidence: Evidence) -> NDArray[np.float32]:
     """Feature vectors of one clip: (1, D) for a clip part, (B, D) or (B, R, D) for a segment part."""
     s = evidence.statistics
@@ -109,7 +114,7 @@ def features(spec: PartSpec, evidence: Evidence) -> NDArray[np.float32]:
     if spec.feature == "spectrum":
         return np.concatenate([s.mean, s.maximum])[None]
     output = evidence.outputs[spec.feature]
-    if spec.feature != EMBEDDING:
+    if not is_embedding(spec.feature):
         return output
     length = np.sqrt(np.square(output).sum(axis=-1, keepdims=True))
     return np.asarray(output / np.maximum(length, FLOOR), np.float32)  # rank-equal to the cosine

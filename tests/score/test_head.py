@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_asd.errors import AudioError, ConfigError
-from edge_asd.score.head import Fusion, Head, fit_head
+from edge_asd.score.head import Fusion, Head, Member, fit_head
 from edge_asd.score.listener import evidence
 from edge_asd.score.neighbour import Knn
 from edge_asd.score.part import STATISTICS_PARTS, Evidence, Normal, PartSpec
 from tests.example import COARSE, NETWORK_PARTS, SECOND, embed, noise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PARTS = {**STATISTICS_PARTS, **NETWORK_PARTS}
 
@@ -80,7 +87,7 @@ NAMES = ("a", "b", "c")
     ids=str,
 )
 def test_z_scores_are_fused_by_the_rule_and_the_weights(fusion: Fusion, expected: list[float]) -> None:
-    assert fusion.fuse(Z, fusion.over(NAMES)) == pytest.approx(expected)
+    assert fusion.fuse(NAMES, Z) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +106,72 @@ def test_weights_of_nothing_and_no_weights_at_all_are_refused(fusion: Fusion, co
 def test_a_weight_is_0_or_more(weight: float) -> None:
     with pytest.raises(ValueError, match=r"weights of fusion must be 0 or more, got \{'a': "):
         Fusion(weights={"a": weight, "b": 1.0})
+
+
+# Members --------------------------------------------------------------------------------------------------------------
+
+GROUPED = ("x.a", "x.b", "y.c")
+GROUPS = {"x": Member("mean", {"a": 3.0}, centre=0.25, spread=2.0), "y": Member(spread=4.0)}
+"""x says 0.5 and 1.375, y 1.5 and -0.25"""
+
+
+@pytest.mark.parametrize(
+    ("fusion", "expected"),
+    [
+        (Fusion(members=GROUPS), [1.0, 0.5625]),
+        (Fusion(weights={"x": 3.0}, members=GROUPS), [0.75, 0.96875]),
+        (Fusion("min", members=GROUPS), [0.5, -0.25]),
+        (Fusion("min", {"y": 0.0}, members=GROUPS), [0.5, 1.375]),
+        (Fusion(members={**GROUPS, "x": Member("min")}), [1.25, -0.125]),
+    ],
+    ids=str,
+)
+def test_members_are_fused_each_of_its_own_parts_and_standardised(fusion: Fusion, expected: list[float]) -> None:
+    assert fusion.fuse(GROUPED, Z) == pytest.approx(expected)
+
+
+def test_a_part_weighs_in_its_member_and_the_member_in_the_whole() -> None:
+    fusion = Fusion(weights={"y": 0.5}, members={"x": Member(weights={"a": 0.0, "b": 2.0}), "y": Member()})
+    assert fusion.over(GROUPED).tolist() == [0.0, 2.0, 0.5]
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(0.1, 5)), min_size=1, max_size=6))
+def test_members_of_one_part_each_are_parts(parts: list[tuple[float, float]]) -> None:
+    z, weights = np.array([[value] for value, _ in parts]), [weight for _, weight in parts]
+    names = [str(number) for number in range(len(parts))]
+    for rule in ("mean", "min"):
+        plain = Fusion(rule, dict(zip(names, weights, strict=True)))
+        grouped = Fusion(rule, plain.weights, {name: Member() for name in names})
+        assert grouped.fuse([f"{name}.part" for name in names], z) == pytest.approx(plain.fuse(names, z))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "complaint"),
+    [
+        (Fusion(members={"x": Member()}), "no member with a part: y; members are x, parts "),
+        (Fusion(members={**GROUPS, "z": Member()}), "no member with a part: z"),
+        (Fusion(weights={"a": 1.0}, members=GROUPS), "fusion weighs a; the members are x, y"),
+        (Fusion(members={**GROUPS, "y": Member(weights={"d": 1.0})}), "fusion weighs d; the parts of y are c"),
+        (Fusion(members={**GROUPS, "y": Member(weights={"c": 0.0})}), "fusion gives weight 0 to all of c"),
+    ],
+)
+def test_members_that_do_not_match_the_parts_are_refused(fusion: Fusion, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        fusion.over(GROUPED)
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: Fusion(members={"x.y": Member()}), r"members need names without a '\.', got \['x\.y'\]"),
+        (lambda: Member(spread=0.0), "spread above 0, got 0.0 and 0.0"),
+        (lambda: Member(centre=float("nan")), "centre must be a number"),
+        (lambda: Member(weights={"a": -1.0}), "weights of fusion must be 0 or more"),
+    ],
+)
+def test_a_member_is_a_name_and_a_scale(make: Callable[[], object], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        make()
 
 
 def test_a_part_without_weight_is_shown_and_not_fused() -> None:

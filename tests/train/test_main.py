@@ -192,6 +192,6 @@ def test_ctrl_c_leaves_a_run_that_can_be_gone_on_with(
     done = int(re.findall(r"has (\d+) of", str(refusal.value))[0])
     one_more = Training(epochs=done + 1, batch=4)
     shorter = replace(endless, recipe=endless.recipe.model_copy(update={"training": one_more}))
-    resume(shorter, normals([data]), Progress(disable=True))
+    resume(shorter, normals([data]), (), Progress(disable=True))
     load_network(shorter)
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == list(range(done + 1))

@@ -164,6 +164,7 @@ def cost(systems: Sequence[System]) -> Table:
             cell.count(metrics.get("macs")),
             cell.duration(seconds),
             *latencies,
+            cell.shown(metrics.get("memory_mb"), "{:.0f} MB"),
             cell.NOTHING if share is None else f"{100 * share:.0f} %",
             cell.shown(metrics.get("int8_moved_z"), "{:.3f}"),
             system.first.result.precision if metrics else cell.NOTHING,
@@ -178,6 +179,7 @@ def cost(systems: Sequence[System]) -> Table:
             "training",
             "int8 latency",
             "fp32 latency",
+            "memory",
             "layers in int8",
             "int8 moves z",
             "judged by",
@@ -185,19 +187,25 @@ def cost(systems: Sequence[System]) -> Table:
         tuple(rows),
         words=1,
         note="Parameters, multiply-accumulates and milliseconds of the graph for one segment; without a network there "
-        "are none. Training: wall time of all epochs. int8 moves z: most that a training clip's score changed between "
-        "the full and the quantised graph.",
+        "are none. Memory: most that a process held that only opened the bundle and scored by each of its heads. "
+        "Training: wall time of all epochs. int8 moves z: most that a training clip's score changed between the full "
+        "and the quantised graph.",
     )
 
 
 def _evidence(system: System, name: str) -> tuple[str, str]:
     """What is judged, and how it is measured."""
-    making = system.first.making
+    making, bundle = system.first.making, system.first.result.bundle
+    if bundle.members:
+        fused = [member for member, weight in bundle.members.items() if weight]
+        aside = "" if name.partition(".")[0] in fused else " (not fused)"
+        own = bundle.parts.get(name, cell.NOTHING)
+        return (FUSED, f"{bundle.rule} of {', '.join(fused)}") if name == FUSED else (f"{name}, alone{aside}", own)
     if name == FUSED:
         shared = [part for part in making.backends if making.weights.get(part, 1.0) > 0] if making else []
         return FUSED, f"{making.rule} of {len(shared)}" if making and shared else cell.NOTHING
     if making is None:
-        return f"{name}, alone", cell.NOTHING
+        return f"{name}, alone", bundle.parts.get(name, cell.NOTHING)
     aside = "" if name in making.backends and making.weights.get(name, 1.0) else " (not fused)"
     return f"{name}, alone{aside}", making.backends.get(name) or _further(making, name)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pydantic
 
 from edge_asd.errors import ConfigError
-from edge_asd.score.part import EMBEDDING, STATISTICS_PARTS
+from edge_asd.score.part import STATISTICS_PARTS, is_embedding
 from train.teach.recipe import named
 from train.teach.run import CHECKPOINT, CONFIG, LOG, PROVENANCE
 
@@ -67,6 +67,12 @@ class Bundle(pydantic.BaseModel, frozen=True):
     digest: str = ""
     metrics: dict[str, float] = {}
     """measured at export"""
+    parts: dict[str, str] = {}
+    """feature and detector of each; evaluations did not always say"""
+    members: dict[str, float] = {}
+    """of an ensemble, with their weights in its first head; none of other bundles"""
+    rule: str = "mean"
+    """by which those are fused"""
 
 
 class Result(pydantic.BaseModel, frozen=True):
@@ -179,18 +185,25 @@ def load_outcome(folder: Path) -> Outcome:
     name = place.parent.name if place.name == EVALUATION else f"{place.parent.name}/{place.name}"
     origin = _parsed(run / PROVENANCE, Origin) if (run / PROVENANCE).exists() else None
     again = f"python -m train evaluate {result.bundle.name}.asd --data DIR --out {place}"
-    measured = [backend.split(", ")[0] for backend in making.backends.values()] if making else []
-    embeds = EMBEDDING in measured if making else "parameters" in result.bundle.metrics
-    by_fit = "only train fit writes it"
+    by_fit, fitted = "only train fit writes it", not result.bundle.members  # an ensemble is of several runs
     lacking = {
-        f"no {CONFIG}, so recipe, back ends and seed are unknown: evaluate into the run folder": making is None,
-        f"no {PROVENANCE}, so commit and training data are unknown: {by_fit}": origin is None,
+        f"no {CONFIG}, so recipe, back ends and seed are unknown: evaluate into the run folder": fitted and not making,
+        f"no {PROVENANCE}, so commit and training data are unknown: {by_fit}": fitted and not origin,
         f"no {LOG}, so there are no learning curves: {by_fit}": bool(making and making.trained) and not log,
         f"no {SCORES}, so there are no histograms and no ROC: {again}": scores is None,
-        f"no {EMBEDDINGS}, so there is no map of them and no probe: {again}": embeds and embeddings is None,
+        f"no {EMBEDDINGS}, so there is no map of them and no probe: {again}": _embeds(result, making)
+        and not embeddings,
     }
     missing = tuple(f"{name}: {line}" for line, lacks in lacking.items() if lacks)
     return Outcome(name, result, making, origin, log, _ignorance(run, log), scores, embeddings, missing)
+
+
+def _embeds(result: Result, making: Making | None) -> bool:
+    """Whether it has an embedding that could be looked at."""
+    said = making.backends if making else result.bundle.parts
+    if not said:
+        return "parameters" in result.bundle.metrics
+    return any(is_embedding(measured.split(", ")[0]) for measured in said.values())
 
 
 def _evaluation(folder: Path) -> Path:

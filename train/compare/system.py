@@ -56,10 +56,18 @@ def systems_of(outcomes: Iterable[Outcome]) -> tuple[System, ...]:
 
 def _kind(outcome: Outcome) -> tuple[object, ...]:
     result, making = outcome.result, outcome.making
+    judged = result.protocol, result.oracle, result.precision, tuple(sorted(section.key for section in result.sections))
+    if result.bundle.members:  # of runs that differ in their seeds; what those learned from is not known
+        return (
+            result.bundle.method,
+            result.bundle.rule,
+            *result.bundle.members.items(),
+            *result.bundle.parts.items(),
+            *judged,
+        )
     if making is None:
         return (outcome.name, result.bundle.digest, result.precision)
     learned_from = outcome.origin.data_digest if outcome.origin else ""
-    judged = result.protocol, result.oracle, result.precision, tuple(sorted(section.key for section in result.sections))
     return (tuple(sorted(making.traits.items())), learned_from, *judged)
 
 
@@ -78,7 +86,8 @@ def _labels(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _name(outcome: Outcome) -> str:
-    return outcome.making.name if outcome.making else outcome.result.bundle.method
+    bundle = outcome.result.bundle
+    return outcome.making.name if outcome.making and not bundle.members else bundle.method
 
 
 def _peculiar(outcome: Outcome, rivals: Sequence[Outcome]) -> list[str]:
@@ -90,7 +99,11 @@ def _peculiar(outcome: Outcome, rivals: Sequence[Outcome]) -> list[str]:
 
 def _traits(outcome: Outcome) -> dict[str, str]:
     """Of those that a label has room for."""
-    own = {} if outcome.making is None else dict(outcome.making.traits)
+    bundle = outcome.result.bundle
+    if bundle.members:
+        own = {"rule": bundle.rule} | {f"weights.{name}": f"{weight:g}" for name, weight in bundle.members.items()}
+    else:
+        own = {} if outcome.making is None else dict(outcome.making.traits)
     own |= {"graph": outcome.result.precision, "protocol": outcome.result.protocol}
     return {place: said for place, said in own.items() if len(said) <= LONGEST_SETTING}
 

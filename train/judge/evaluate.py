@@ -12,7 +12,7 @@ from rich.progress import track
 
 from edge_asd.bundle import open_bundle
 from edge_asd.errors import AudioError, HeadUnknown
-from edge_asd.score.part import EMBEDDING
+from edge_asd.score.part import is_embedding
 from train.corpus.clip import load
 from train.judge.evaluation import FUSED, Evaluation, Scored, Section, over
 from train.judge.metric import Truth, decide, judge
@@ -105,7 +105,7 @@ def _scored(
 
 @dataclass(slots=True)
 class _Ear:
-    """A listener, and where its network put the segments of the clip it has scored."""
+    """A listener, and where its network, or each of an ensemble, put the segments of the clip it has scored."""
 
     listener: Listener
     embeddings: list[NDArray[np.float32]] = field(default_factory=list)
@@ -120,19 +120,22 @@ class _Ear:
     def overhearing(self, embed: Embed) -> Embed:
         def heard(segment: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
             given = embed(segment)
-            if EMBEDDING in given:
-                self.embeddings.append(given[EMBEDDING])
+            if unit := [_unit(output) for name, output in given.items() if is_embedding(name)]:
+                self.embeddings.append(np.concatenate(unit))
             return given
 
         return heard
 
     def embedding(self) -> NDArray[np.float32] | None:
-        """(D,) mean of the unit-length embeddings since the last call; None where there are none."""
+        """(D,) mean of the unit-length embeddings since the last call, members' end to end; None without any."""
         if not self.embeddings:
             return None
         rows, self.embeddings = np.stack(self.embeddings), []  # (B, D)
-        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), FLOOR)
-        return np.asarray(unit.mean(axis=0), np.float32)
+        return np.asarray(rows.mean(axis=0), np.float32)
+
+
+def _unit(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(embedding / max(float(np.linalg.norm(embedding)), FLOOR), np.float32)
 
 
 # Judging --------------------------------------------------------------------------------------------------------------

@@ -211,6 +211,7 @@ def _write_embeddings(path: Path, evaluation: Evaluation) -> None:
 
 def _summary(evaluation: Evaluation) -> dict[str, object]:
     bundle, heads = evaluation.bundle, evaluation.bundle.manifest.heads
+    card = heads[evaluation.sections[0].head]  # of a run all heads have the same parts
     return {
         "bundle": {
             "name": bundle.manifest.name,
@@ -218,6 +219,9 @@ def _summary(evaluation: Evaluation) -> dict[str, object]:
             "digest": bundle.digest,
             "precision": bundle.precision,
             "metrics": bundle.manifest.metrics,
+            "parts": {part.name: f"{part.feature}, {part.detector}" for part in card.parts},
+            "members": {name: card.fusion.weights.get(name, 1.0) for name in card.fusion.members},
+            "rule": card.fusion.rule,
         },
         "precision": bundle.precision,
         "protocol": evaluation.protocol,

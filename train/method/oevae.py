@@ -15,13 +15,17 @@ so to know nothing of v. The VAE learns of normal sound only. Two scores, z-scor
     α = −ln N(μ_c; 0, 1) = ½ ‖μ_c‖² + constant      output ``latent_distance``, back end ``value``
     β = distance to the nearest normal embeddings   output ``raw_embedding``, back end ``knn``         (eq. 5)
 
+Where one VAE serves several machines, z_c says first of all which it is: their normals lie far from the origin and each
+other, and what is strange may lie between. There α is −ln N(μ_c; m, Σ) of a machine's own normals instead, which is a
+distance of output ``latent``, μ_c, back end ``mahalanobis``.
+
 How what [S2] leaves open is read, and where we depart from it:
 
 * λ_vae = 1e-7 is a share of the *gradient* that the backbone takes from the VAE, whose own loss is not scaled. On the
   loss, Adam would undo it but for its ε, and the VAE would hardly learn; ``settings.literal`` does that nevertheless.
 * One model serves all machines of a run: a logit for each, to which the clips of all others and of no machine are
   outliers. Half the weight of a logit is on its own segments, half on the rest, which is what the report's batches of
-  1 : 1 come to. There are neither imbalanced machines nor a favourite one.
+  1 : 1 come to.
 * The waveform is standardised by segment, which is all that a device hears; the report does it by file. What a mean
   adds lies below 50 Hz, where no mel band listens, so that a division by σ is all.
 * ``settings.compression``: the report speaks of mel spectrograms, and its predecessor took them as linear magnitudes;
@@ -122,7 +126,7 @@ class Embedder(nn.Module):
     """From views to e, α and the logits of the machines."""
 
     views = ("mel.image", "waveform")
-    outputs = ("raw_embedding", "latent_distance", "target_logit")
+    outputs = ("raw_embedding", "latent", "latent_distance", "target_logit")
 
     def __init__(self, task: Task, settings: Settings) -> None:
         super().__init__()
@@ -138,11 +142,11 @@ class Embedder(nn.Module):
         e: Tensor = self.trunk(image(mel, waveform, self.compression)[:, None]).mean((2, 3))
         return e
 
-    def forward(self, mel: Tensor, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, M, T) magnitudes and (B, S) -> e (B, D), α without its constant (B, 1), logits (B, sections)."""
+    def forward(self, mel: Tensor, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, M, T) and (B, S) -> e (B, D), μ_c (B, 56), α without its constant (B, 1), logits (B, sections)."""
         e = self.embed(mel, waveform)
         mu_c = self.mean(self.encoder(e))[:, self.domain :]
-        return e, 0.5 * mu_c.square().sum(1, keepdim=True), self.machine(e)
+        return e, mu_c, 0.5 * mu_c.square().sum(1, keepdim=True), self.machine(e)
 
 
 def image(mel: Tensor, waveform: Tensor, compression: str) -> Tensor:

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
-from edge_asd.bench import one_core, turns
 from edge_asd.bundle import (
     TOLERANCE,
     Golden,
-    HeadCard,
     Manifest,
+    Normals,
     Precision,
-    Thresholds,
     golden_scores,
-    open_bundle,
-    write_bundle,
 )
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.score.backbone import Backbone, view
-from edge_asd.score.calibration import alarm_threshold
-from edge_asd.score.head import LEAST_CLIPS, Fusion, fit_head
+from edge_asd.score.head import LEAST_CLIPS, Fusion, calibrated, fit_parts
 from edge_asd.score.listener import Listener, evidence
 from edge_asd.score.part import STATISTICS, STATISTICS_PARTS, Evidence, Normal, PartSpec
 from edge_asd.signal.segment import segments
 from train.corpus.clip import load
 from train.method import catalogue
 from train.method.backend import backend
+from train.pack.publish import Fitted, head_card, publish, timed
 from train.teach.recipe import PartWish
 from train.teach.run import Run, load_run, provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -51,22 +45,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_SEGMENTS = 128
 """ONNX Runtime keeps all activations of all of them in memory: about 2 GB"""
-TIMED = 20
-"""segments by which a graph is timed"""
 GOLDEN_S = 2
-ON_DELAY = 3
-GAMMA_QUANTILE = 0.9
-"""the DCASE decision rule: one normal clip in ten lies above (methods.md §5.3)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """One machine's head, by one graph."""
-
-    head: Head
-    scores: NDArray[np.float64]
-    """(N,) leave-one-out fused scores of its normal clips"""
-    level_dbfs: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +120,10 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
         for precision, graph in backbone.graphs.items()
         if wish.fp32 or precision == run.recipe.precision
     }
-    unproven = out.with_name(f".{out.name}.unproven")
-    try:
-        write_bundle(unproven, manifest, carried, heads, golden, _card(run, manifest))
-        for key in (bundle := open_bundle(unproven)).heads:
-            bundle.scorer(key)  # as a device will
-        unproven.replace(out)
-    finally:
-        unproven.unlink(missing_ok=True)
+    known = {
+        key: Normals(fit.z.T.astype(np.float32), _fingerprints(enough[key])) for key, fit in backbone.fitted.items()
+    }
+    publish(out, manifest, carried, heads, golden, _card(run, manifest), known)
     left_out = tuple(sorted(set(by_key) - set(enough)))
     return Report(out, out.stat().st_size, len(heads), left_out, backbone.figures)
 
@@ -176,17 +151,11 @@ def _backbone(run: Run, wish: Wish, machines: Mapping[str, Sequence[Clip]], prog
     if run.recipe.precision == "int8":
         graphs["int8"], moved = _quantised(fitting, full)
         figures |= moved
-    return Graphs(graphs, fitting.heads(graphs[run.recipe.precision], every=True), figures | _timed(run, graphs))
-
-
-def _timed(run: Run, graphs: Mapping[Precision, bytes]) -> dict[str, float]:
-    """Milliseconds that a segment takes by each graph, views included, on one core in turn."""
-    segment = np.random.default_rng(0).normal(0.0, 0.05, run.recipe.windows.segment).astype(np.float32)
-    stages: dict[str, Callable[[], object]] = {
-        name: partial(Backbone(graph, run.recipe.specs), segment) for name, graph in graphs.items()
-    }
-    with one_core():
-        return {f"{timing.stage}_ms": 1e3 * timing.seconds for timing in turns(stages, TIMED)}
+    return Graphs(
+        graphs,
+        fitting.heads(graphs[run.recipe.precision], every=True),
+        figures | timed(graphs, run.recipe.windows, run.recipe.specs),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +241,8 @@ class Fitting:
         weights = wish.weights | {part.name: 0.0 for part in self._further()}
         there = {spec.name for spec in parts}
         fusion = Fusion(wish.rule, {name: weight for name, weight in weights.items() if every or name in there})
-        return Fitted(*fit_head(parts, heard, fusion), (min(levels), max(levels)))
+        fitted, z = fit_parts(parts, heard, fusion)
+        return Fitted(*calibrated(fitted, z, fusion), z, (min(levels), max(levels)))
 
     def _parts(self, key: str, every: bool) -> dict[PartSpec, Backend]:  # noqa: FBT001 - same
         parts = dict(STATISTICS_PARTS) if self.run.recipe.statistics else {}
@@ -312,19 +282,13 @@ def _evidence(run: Run, embed: Embed | None, clip: Clip) -> Evidence:
     return evidence(windows, run.recipe.front_end, embed, load(clip, windows.sample_rate))
 
 
-def decision_threshold(scores: NDArray[np.float64]) -> float:
-    """The 90 % point of a gamma fitted to training scores; of the scores themselves where none can be fitted."""
-    floor = scores.min() - scores.std()  # fused scores may be negative, a gamma may not
-    with np.errstate(all="ignore"):  # scores that are all but equal lead the search beyond any number
-        try:
-            shape, _, scale = stats.gamma.fit(scores - floor, floc=0)
-        except (stats.FitError, ValueError):
-            shape = scale = math.nan
-    threshold = float(floor + stats.gamma.ppf(GAMMA_QUANTILE, shape, scale=scale))
-    return threshold if math.isfinite(threshold) else float(np.quantile(scores, GAMMA_QUANTILE))
-
-
 # The bundle -----------------------------------------------------------------------------------------------------------
+
+
+def _fingerprints(clips: Sequence[Clip]) -> NDArray[np.uint8]:
+    """(N, 8) by which a clip is known to other runs: of its file, and of the channel where one was chosen."""
+    contents = (clip.path.read_bytes() + (f" {clip.channel}" if clip.channel else "").encode() for clip in clips)
+    return np.array([list(hashlib.sha256(content).digest()[:8]) for content in contents], np.uint8)
 
 
 def _golden(run: Run, graph: bytes | None, head: Head, clips: Sequence[Clip]) -> Golden:
@@ -338,17 +302,6 @@ def _golden(run: Run, graph: bytes | None, head: Head, clips: Sequence[Clip]) ->
 
 
 def _manifest(run: Run, name: str, wish: Wish, backbone: Graphs) -> Manifest:
-    alarm = alarm_threshold(run.recipe.windows.clip / run.recipe.windows.sample_rate, ON_DELAY)
-    cards = {
-        key: HeadCard(
-            parts=tuple(part.spec for part in fit.head.parts),
-            fusion=fit.head.fusion,
-            thresholds=Thresholds(decision=decision_threshold(fit.scores), alarm=alarm, on_delay=ON_DELAY),
-            clips=len(fit.scores),
-            level_dbfs=fit.level_dbfs,
-        )
-        for key, fit in backbone.fitted.items()
-    }
     return Manifest(
         name=name,
         version=wish.version,
@@ -360,7 +313,7 @@ def _manifest(run: Run, name: str, wish: Wish, backbone: Graphs) -> Manifest:
         front_end=run.recipe.front_end,
         front_ends=run.recipe.front_ends,
         backbone=bool(backbone.graphs),
-        heads=cards,
+        heads={key: head_card(fit, run.recipe.windows) for key, fit in backbone.fitted.items()},
         metrics=dict(backbone.figures),
     )
 

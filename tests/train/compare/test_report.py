@@ -359,6 +359,40 @@ def test_every_run_is_in_one_system_and_every_system_has_a_name_of_its_own(
     assert len({system.label for system in systems}) == len(systems)
 
 
+def ensembles(folder: Path, *weights: float) -> tuple[System, ...]:
+    """Evaluations that lie beside no run, of ensembles that weigh their network so."""
+    for number, weight in enumerate(weights):
+        write_run(folder / f"{number}", Wish(seed=number, method="both"))
+        place = folder / f"{number}" / "evaluation"
+        result = json.loads((place / "result.json").read_text())
+        members = {"indicators": 3.0, "network": weight}
+        parts = {"indicators": "indicators, mahalanobis", "network": "oevae.embedding, nearest"}
+        result["bundle"] |= {"members": members, "parts": parts, "rule": "mean"}
+        result["bundle"]["metrics"]["memory_mb"] = 94.2
+        (place / "result.json").write_text(json.dumps(result))
+        place.rename(folder / f"evaluation-{number}")
+    return opened(*(folder / f"evaluation-{number}" for number in range(len(weights))))
+
+
+def test_an_ensemble_is_a_row_of_its_own_with_its_members_and_costs(tmp_path: Path) -> None:
+    systems = ensembles(tmp_path, 1.0, 1.0)
+
+    row = cells(comparison.overall(systems), "both", "fused")
+    assert (row["back end"], row["runs"]) == ("mean of indicators, network", "2")
+    assert cells(comparison.overall(systems), "both", "network, alone")["back end"] == "oevae.embedding, nearest"
+    cost = cells(comparison.cost(systems), "both")
+    assert (cost["parameters"], cost["int8 latency"], cost["memory"]) == ("1.38 M", "3.6 ms", "94 MB")
+    assert systems[0].first.missing == ()
+
+
+def test_ensembles_that_weigh_otherwise_are_others(tmp_path: Path) -> None:
+    systems = ensembles(tmp_path, 1.0, 0.0)
+
+    assert [system.label for system in systems] == ["both, weights.network=1", "both, weights.network=0"]
+    assert cells(comparison.overall(systems), systems[1].label, "fused")["back end"] == "mean of indicators"
+    assert cells(comparison.overall(systems), systems[1].label, "network, alone (not fused)")["Ω"]
+
+
 def test_a_run_named_twice_counts_once(folder: Path, tmp_path: Path) -> None:
     report([folder / "a", folder / "b/../a"], None, tmp_path / "results.md", Progress(disable=True))
     ours = (tmp_path / "results.md").read_text().split("## Ours, by machine")[1].split("## Published")[0]

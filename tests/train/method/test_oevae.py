@@ -103,8 +103,8 @@ def test_the_vae_is_as_large_as_read_and_the_embedding_eight_widths() -> None:
     assert size(inner.encoder, inner.mean, network.log_variance, network.decoder) == 312_448
     for width in (16, 32):
         network = oevae(about(3), width=width)
-        e, alpha, logit = network.embedder.eval()(*lesson(2, about(3)).views.values())
-        assert (e.shape, alpha.shape, logit.shape) == ((2, 8 * width), (2, 1), (2, 3))
+        e, latent, alpha, logit = network.embedder.eval()(*lesson(2, about(3)).views.values())
+        assert (e.shape, latent.shape, alpha.shape, logit.shape) == ((2, 8 * width), (2, 56), (2, 1), (2, 3))
 
 
 def test_an_edge_segment_is_an_image_of_224_bands_and_126_frames() -> None:
@@ -261,6 +261,7 @@ def test_alpha_is_minus_the_log_likelihood_of_the_latent_but_for_a_constant(spli
     network, shown = oevae(split=split).eval(), lesson(4, about())
     given_ = outputs(network.embedder, *shown.views.values())
     mean = network.embedder.mean(network.embedder.encoder(given_["raw_embedding"]))[:, -channels:]
+    torch.testing.assert_close(given_["latent"], mean)
     alpha = -Normal(0.0, 1.0).log_prob(mean).sum(1) - 0.5 * channels * np.log(2 * np.pi)
     torch.testing.assert_close(given_["latent_distance"][:, 0], alpha, rtol=1e-4, atol=1e-4)
 
@@ -420,7 +421,7 @@ def test_a_device_computes_the_same_and_int8_nearly() -> None:
     graph = to_onnx(network.embedder, task)
 
     full = as_a_device_does(graph, waves)
-    assert list(full) == ["raw_embedding", "latent_distance", "target_logit"]
+    assert list(full) == ["raw_embedding", "latent", "latent_distance", "target_logit"]
     for name, output in full.items():
         np.testing.assert_allclose(output, expected[name], rtol=1e-3, atol=1e-3 * float(expected[name].abs().max()))
 
@@ -434,16 +435,21 @@ def test_a_device_computes_the_same_and_int8_nearly() -> None:
 # Its recipes ----------------------------------------------------------------------------------------------------------
 
 
+ALPHA = {"oevae": ("latent", "mahalanobis")}
+"""where one model serves several machines"""
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_alpha_and_beta_weigh_half_each_and_the_classifier_is_shown(name: str) -> None:
+def test_alpha_and_beta_weigh_half_each_and_all_else_is_shown(name: str) -> None:
     """methods.md §2.6: ω = 0.5."""
     recipe = load_recipe(name)
-    assert recipe.fusion.weights == {"alpha": 0.5, "beta": 0.5, "target": 0.0}
-    assert [(part.feature, part.backend) for part in recipe.parts] == [
-        ("latent_distance", "value"),
-        ("raw_embedding", "knn+smote"),
-        ("target_logit", "sigmoid"),
-    ]
+    parts = {part.name: (part.feature, part.backend) for part in recipe.parts}
+    assert parts["alpha"] == ALPHA.get(name, ("latent_distance", "value"))
+    assert parts["beta"] == ("raw_embedding", "knn+smote")
+    assert parts["target"] == ("target_logit", "sigmoid")
+    weights = recipe.fusion.weights
+    assert {name: weight for name, weight in weights.items() if weight} == {"alpha": 0.5, "beta": 0.5}
+    assert set(weights) == set(parts)
 
 
 def test_presets_differ_in_what_the_report_leaves_open() -> None:

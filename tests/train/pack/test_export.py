@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 from scipy import stats
 
-from edge_asd.bundle import open_bundle
+from edge_asd.bundle import open_bundle, read_normals
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from train.corpus.clip import normals
-from train.pack.export import Wish, decision_threshold, export
+from train.pack.export import Wish, export
+from train.pack.publish import decision_threshold
 from train.teach.fit import fit
 from train.teach.recipe import load_recipe
 from train.teach.run import Run, create
@@ -48,7 +50,7 @@ def fitted(folder: Path, recipe: str, **changes: object) -> Path:
     clips = normals([data])
     run = create(Run(folder / "run", load_recipe(recipe, **changes), (data,)), clips)
     with Progress(disable=True) as progress:
-        fit(run, clips, progress)
+        fit(run, clips, (), progress)
     return run.folder
 
 
@@ -66,6 +68,19 @@ def test_statistics_become_a_bundle_without_a_network(tmp_path: Path) -> None:
     assert "2 heads" in said
     assert {part.spec.name for part in bundle.heads["made/hisser/00"].parts} == {"indicators", "spectrum", "neighbour"}
     bundle.scorer("made/hummer/00")
+
+
+def test_a_bundle_tells_what_its_training_clips_scored_and_which_they_were(tmp_path: Path) -> None:
+    exported(fitted(tmp_path, "statistics"), tmp_path / "a.asd")
+
+    bundle = open_bundle(tmp_path / "a.asd")
+    for key, known in read_normals(bundle.path).items():
+        assert np.median(known.z.mean(axis=1)) == pytest.approx(bundle.heads[key].calibration.body[-1], abs=1e-6)
+        assert known.z.mean(axis=0) == pytest.approx([0.0] * 3, abs=1e-6)
+        files = (tmp_path / "made" / key.split("/")[1] / "train").iterdir()
+        digests = {hashlib.sha256(file.read_bytes()).digest()[:8] for file in files}
+        assert {row.tobytes() for row in known.clip} == digests
+    assert 20 < bundle.manifest.metrics["memory_mb"] < 500
 
 
 def test_no_golden_waveform_is_a_training_clip(tmp_path: Path) -> None:
