@@ -104,14 +104,14 @@ def begun(folder: Path, data: Path, training: Training = SMALL) -> tuple[Run, li
 
 def fitted(folder: Path, data: Path, training: Training = SMALL) -> Run:
     run, clips = begun(folder, data, training)
-    fit(run, clips, Progress(disable=True))
+    fit(run, clips, (), Progress(disable=True))
     return run
 
 
 def stopped(folder: Path, data: Path, after: int, bar: str) -> Run:
     run, clips = begun(folder, data)
     with pytest.raises(KeyboardInterrupt):
-        fit(run, clips, Stopper(after, bar))
+        fit(run, clips, (), Stopper(after, bar))
     return run
 
 
@@ -241,7 +241,7 @@ def test_held_out_clips_are_judged_the_same_in_any_batches(held: set[int], size:
 def test_a_recipe_without_training_trains_nothing(tmp_path: Path, data: Path) -> None:
     clips = normals([data])
     run = create(Run(tmp_path / "run", Recipe(method="statistics"), (data,)), clips)
-    fit(run, clips, Progress(disable=True))
+    fit(run, clips, (), Progress(disable=True))
     assert not run.checkpoint.exists()
     with pytest.raises(ConfigError, match="holds no trained network"):
         load_network(run)
@@ -278,4 +278,4 @@ def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(tmp_path: Path, da
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_checkpoint(tmp_path: Path, data: Path) -> None:
     run, clips = begun(tmp_path / "run", data, Training(epochs=3, batch=4, rate=1e30, clip_gradient=0.0, targets=0))
     with pytest.raises(ConfigError, match=r"epoch \d: the loss is (nan|-?inf); train with a lower training\.rate"):
-        fit(run, clips, Progress(disable=True))
+        fit(run, clips, (), Progress(disable=True))
