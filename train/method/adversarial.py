@@ -33,7 +33,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from edge_asd.errors import ConfigError
-from train.method.multitask import exposure
+from train.method.oevae import divergence, exposure
 from train.method.stgram_mfn import scaled
 from train.method.task import Table
 
@@ -117,11 +117,6 @@ def shrunk(frames: int) -> list[int]:
     return lengths
 
 
-def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (σ² + μ² − 1 − ln σ²), (B, latent) twice -> (B,)."""
-    return 0.5 * (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(dim=1)
-
-
 # The evaluator --------------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +166,7 @@ class Adversarial(nn.Module):
         mean, log_variance = self.cvae.encode(x)
         drawn = self.cvae.decode(sampled(mean, log_variance), group)
         reconstruction = missed(drawn, x, real)
-        kl = weighted(divergence(mean, log_variance), real)
+        kl = weighted(divergence(mean, log_variance, torch.zeros_like(mean)), real)
         loss = reconstruction + self.settings.kl * kl
         return loss, {"loss": loss, "l_reconstruction": reconstruction, "l_kl": kl}
 

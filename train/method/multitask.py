@@ -16,7 +16,7 @@ Where we depart from it:
 
 * One model over all machines: one sigmoid a machine identity instead of one of two classes, to which clips of the other
   identities and outliers are what must be refused; one softmax for each attribute of each identity. Refused sound far
-  outnumbers an identity's own, so either side of a sigmoid weighs half in its loss.
+  outnumbers an identity's own, so either side of a sigmoid weighs half in its loss (:func:`train.method.oevae.even`).
 * Log-mel enters as (dB + 20) / 20, like everywhere here.
 * The ``edge`` preset joins four frames to one on the way in, as the conformer for speech does (Gulati et al.,
   Interspeech 2020): one core then trains in minutes, not in an hour.
@@ -34,6 +34,7 @@ from torch.nn import functional
 from torchaudio.models.conformer import ConformerLayer
 
 from edge_asd.errors import ConfigError
+from train.method.oevae import exposure
 from train.method.stgram_mfn import EMBEDDING, Tgram, scaled
 from train.method.task import Table
 
@@ -149,16 +150,6 @@ class Multitask(nn.Module):
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
-
-
-def exposure(logit: Tensor, own: Tensor) -> Tensor:
-    """Binary cross-entropy of sigmoids against soft marks, both (B, C); in each column what is its own weighs half.
-
-    A mark that stands for less than one whole segment of the batch is not blown up to one.
-    """
-    positive = (own * functional.softplus(-logit)).sum(dim=0) / own.sum(dim=0).clamp(min=1.0)
-    negative = ((1.0 - own) * functional.softplus(logit)).sum(dim=0) / (1.0 - own).sum(dim=0).clamp(min=1.0)
-    return 0.5 * (positive + negative).mean()
 
 
 def known(logits: Tensor, target: Tensor, values: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -186,7 +186,7 @@ class Oevae(nn.Module):
         parts = {"l_kl": l_kl, "l_rec": l_rec}
         if s.exposure:
             logit = self.embedder.machine(e)
-            parts["l_machine"] = even(functional.softplus(-logit), functional.softplus(logit), own)  # eq. (2)
+            parts["l_machine"] = exposure(logit, own)  # eq. (2)
             parts["accuracy"] = even((logit > 0).float(), (logit <= 0).float(), own.round())
             total = total + parts["l_machine"]
         return total, {"loss": total, **parts}
@@ -210,6 +210,11 @@ def dampened(x: Tensor, share: float) -> Tensor:
 def divergence(mean: Tensor, log_variance: Tensor, prior: Tensor) -> Tensor:
     """KL(N(μ, σ²) ‖ N(m, 1)) = ½ Σ_j (σ_j² + (μ_j − m_j)² − 1 − ln σ_j²), each (B, J) -> (B,)."""
     return 0.5 * (log_variance.exp() + (mean - prior).square() - 1.0 - log_variance).sum(1)
+
+
+def exposure(logit: Tensor, own: Tensor) -> Tensor:
+    """Binary cross-entropy of logits (B, C) and whose a segment is (B, C), :func:`even`."""
+    return even(functional.softplus(-logit), functional.softplus(logit), own)
 
 
 def even(own: Tensor, others: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from edge_asd.errors import ConfigError
 from edge_asd.signal.view import LogMel
 from tests.train.method.toy import batch, in_onnx_runtime, learn, lived, outputs, size, task
-from train.method.adversarial import Adversarial, Cvae, Settings, build, divergence, shrunk
+from train.method.adversarial import Adversarial, Cvae, Settings, build, shrunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,18 +85,6 @@ def test_what_is_drawn_is_as_long_as_what_was_heard(frames: int) -> None:
     with torch.no_grad():
         mean, _ = cvae.encode(torch.zeros(1, 8, frames))
         assert cvae.decode(mean, torch.zeros(1, 6)).shape == (1, 8, frames)
-
-
-@given(st.integers(0, 999))
-def test_the_divergence_is_that_of_normal_distributions(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    mean, log_variance = (2.0 * torch.randn(3, 16, generator=generator, dtype=torch.float64) for _ in range(2))
-    expected = kl_divergence(Normal(mean, (0.5 * log_variance).exp()), Normal(0.0, 1.0)).sum(1)
-    torch.testing.assert_close(divergence(mean, log_variance), expected)
-
-
-def test_a_standard_normal_diverges_from_itself_by_nothing() -> None:
-    assert not divergence(torch.zeros(4, 16), torch.zeros(4, 16)).any()
 
 
 # Two stages -----------------------------------------------------------------------------------------------------------
