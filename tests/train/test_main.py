@@ -68,7 +68,7 @@ def data(tmp_path: Path) -> Path:
 def test_help_lists_the_commands_without_loading_torch() -> None:
     answer = train("--help", python=("-X", "importtime"))
     assert answer.returncode == 0
-    for command in ("data", "fit", "render", "export", "evaluate", "sweep"):
+    for command in ("data", "fit", "generate", "render", "export", "evaluate", "sweep"):
         assert re.search(rf"\b{command}\b", answer.stdout)
     assert "typer" in imported(answer.stderr)
     assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from tests.train.teach.test_lesson import PLAIN, SEGMENT, coloured, lesson
 from train.corpus.clip import Clip, normals
 from train.corpus.group import groups
 from train.method.grhd import Embedder, Grhd, Settings
-from train.teach.fit import _held, _settle, fit, load_network
+from train.teach.fit import _held, _settle, begin, fit, load_network
 from train.teach.lesson import held_out
-from train.teach.recipe import Recipe, Training
+from train.teach.recipe import Recipe, Training, load_recipe
 from train.teach.run import Run, create
 
 if TYPE_CHECKING:
@@ -103,14 +104,14 @@ def begun(folder: Path, data: Path, training: Training = SMALL) -> tuple[Run, li
 
 def fitted(folder: Path, data: Path, training: Training = SMALL) -> Run:
     run, clips = begun(folder, data, training)
-    fit(run, clips, Progress(disable=True))
+    fit(run, clips, (), Progress(disable=True))
     return run
 
 
 def stopped(folder: Path, data: Path, after: int, bar: str) -> Run:
     run, clips = begun(folder, data)
     with pytest.raises(KeyboardInterrupt):
-        fit(run, clips, Stopper(after, bar))
+        fit(run, clips, (), Stopper(after, bar))
     return run
 
 
@@ -209,6 +210,14 @@ def test_the_embedder_of_a_finished_run_is_the_trained_one(tmp_path: Path, data:
         assert torch.equal(tensor, trained[f"embedder.{name}"])
 
 
+def test_masks_of_what_a_method_does_not_look_at_are_refused() -> None:
+    recipe, plain = load_recipe("oevae"), lesson([np.zeros(SEGMENT, np.float32)] * 2, PLAIN)
+    masking = PLAIN.model_copy(update={"augmentations": ("identity", "noise", "time_mask")})
+    task = recipe.task(sections=plain.task.sections, groups=plain.task.groups, sizes=plain.task.sizes)
+    with pytest.raises(ConfigError, match="augmentations time_mask hide parts of a log-mel, and oevae looks at none"):
+        begin(replace(plain, recipe=recipe, training=masking, task=task))
+
+
 def test_a_single_segment_is_too_little_to_train_on(tmp_path: Path) -> None:
     coloured(tmp_path / "set/fan/train/section_00_source_train_normal_0000_spd_1.wav", 0.5, seed=0)
     with pytest.raises(ConfigError, match=r"set: need at least two segments to train on, got 1; record more"):
@@ -232,7 +241,7 @@ def test_held_out_clips_are_judged_the_same_in_any_batches(held: set[int], size:
 def test_a_recipe_without_training_trains_nothing(tmp_path: Path, data: Path) -> None:
     clips = normals([data])
     run = create(Run(tmp_path / "run", Recipe(method="statistics"), (data,)), clips)
-    fit(run, clips, Progress(disable=True))
+    fit(run, clips, (), Progress(disable=True))
     assert not run.checkpoint.exists()
     with pytest.raises(ConfigError, match="holds no trained network"):
         load_network(run)
@@ -269,4 +278,4 @@ def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(tmp_path: Path, da
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_checkpoint(tmp_path: Path, data: Path) -> None:
     run, clips = begun(tmp_path / "run", data, Training(epochs=3, batch=4, rate=1e30, clip_gradient=0.0, targets=0))
     with pytest.raises(ConfigError, match=r"epoch \d: the loss is (nan|-?inf); train with a lower training\.rate"):
-        fit(run, clips, Progress(disable=True))
+        fit(run, clips, (), Progress(disable=True))

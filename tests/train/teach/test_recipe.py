@@ -132,6 +132,19 @@ def test_log_mels_that_mixup_would_change_are_not_kept(tmp_path: Path) -> None:
         load_recipe(written(tmp_path, 'method = "grhd"\n[training]\ncache = true\n'))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('cache = true\nmixup = 0.0\naugmentations = ["identity", "fade", "time_mask"]', "augmentations fade would"),
+        ('augmentations = ["fade", "fade"]', "augmentations fade, fade name one twice"),
+        ('augmentations = ["echo"]', r"training\.augmentations\.0: .* got 'echo'"),
+    ],
+)
+def test_augmentations_that_cannot_be_told_apart_or_made_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_recipe(written(tmp_path, f'method = "multitask"\n[training]\n{text}\n'))
+
+
 def test_windows_and_front_end_have_one_rate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"front_end: front_end\.sample_rate is 16000, windows\.sample_rate 8000$"):
         load_recipe(written(tmp_path, 'method = "statistics"\n[windows]\nsample_rate = 8000\n'))
