@@ -16,7 +16,7 @@ from imblearn.over_sampling import SMOTE
 
 from edge_asd.errors import ConfigError
 from edge_asd.score.backbone import view
-from train.corpus.attribute import attributes, conditions
+from train.corpus.attribute import FARTHEST, attributes, conditions
 from train.corpus.clip import load
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
@@ -136,7 +136,7 @@ def learn_from(clips: Sequence[Clip], outliers: Sequence[Clip], recipe: Recipe, 
     heard = [_heard(clip, recipe, training) for clip in progress.track(everything, description="loading clips")]
     listed, attribute = _attributes(clips)
     loudness = np.array([_loudness(sound) for sound in heard[: len(clips)]])
-    labels = Labels(section, group, _conditions(clips, loudness, recipe), attribute)
+    labels = Labels(section, group, _conditions(clips, loudness, recipe, progress), attribute)
     strangers = Labels(*(np.zeros((len(outliers), *rows.shape[1:]), np.float32) for rows in labels.rows()))
     lesson = Lesson(
         recipe,
@@ -194,13 +194,18 @@ def _attributes(clips: Sequence[Clip]) -> tuple[tuple[tuple[str, int], ...], NDA
     return tuple(listed), np.concatenate(columns, axis=1)
 
 
-def _conditions(clips: Sequence[Clip], loudness: NDArray[np.float64], recipe: Recipe) -> NDArray[np.float32]:
-    """(N,) of each machine for itself."""
+def _conditions(
+    clips: Sequence[Clip], loudness: NDArray[np.float64], recipe: Recipe, progress: Progress
+) -> NDArray[np.float32]:
+    """(N,) of each machine for itself; who trains is told of those that are out of range."""
     found = np.zeros(len(clips), np.float32)
     by_chance = recipe.training is not None and recipe.training.condition == "random"
     rng = np.random.default_rng(recipe.seed) if by_chance else None
-    for numbers in _by_machine(clips).values():
+    for key, numbers in _by_machine(clips).items():
         found[numbers] = conditions([clips[number].attribute for number in numbers], loudness[numbers], rng)
+        if far := int((np.abs(found[numbers]) >= FARTHEST).sum()):
+            said = f"{key}: conditions of {far} clips lie more than {FARTHEST:g} from their mean, 5 being the smallest"
+            progress.console.print(f"{said} step there is, and are held at that", highlight=False)
     return found
 
 

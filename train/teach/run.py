@@ -121,7 +121,7 @@ def load_run(folder: Path) -> Run:
         config = json.loads((folder / CONFIG).read_text())
         recipe, data = Recipe.model_validate(config["recipe"]), tuple(Path(path) for path in config["data"])
         machines, channel, skip = tuple(config["machines"]), config["channel"], bool(config["skip_broken"])
-        outliers = tuple(Path(path) for path in config["outliers"])
+        outliers = tuple(Path(path) for path in config.get("outliers", ()))  # runs did not always have any
     except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's errors are ValueErrors
         reason = " ".join(str(error).split())
         msg = (

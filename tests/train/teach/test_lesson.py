@@ -453,6 +453,17 @@ def test_where_there_is_nothing_between_no_target_is_made(
     assert ("set/fan/00: SMOTE needs two target clips and has one, so none is made" in said) == (targets == 1)
 
 
+def test_who_trains_is_told_of_conditions_out_of_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, speed in enumerate((1, 2, 400)):
+        coloured(tmp_path / f"set/fan/train/section_00_source_train_normal_{number:04d}_spd_{speed}.wav", 0.5, seed=0)
+    clips, recipe = normals([tmp_path / "set"]), Recipe(method="grhd", training=PLAIN)
+    taught = learn_from(clips, (), recipe, Progress())
+
+    assert taught.labels.condition.tolist() == [-50.0, -50.0, 50.0]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "set/fan/00: conditions of 3 clips lie more than 50 from their mean" in said
+
+
 def test_attributes_are_blocks_a_machine(tmp_path: Path) -> None:
     for machine, words in (("fan", ("spd_1", "spd_2")), ("valve", ("pat_A_v_1", "pat_B_v_1"))):
         for number, word in enumerate(words):
