@@ -152,6 +152,20 @@ def test_the_scores_written_are_those_of_the_daemon(data: Path, path: Path, tmp_
         assert float(score) == scorer.score(load(clips[name], 16_000)).score  # to the last bit
 
 
+def test_an_attribute_that_training_never_saw_changes_no_score(data: Path, path: Path, tmp_path: Path) -> None:
+    for old in (data / "a/fan/test").iterdir():
+        new = tmp_path / "a/fan/test" / f"{old.stem}_spd_99V{old.suffix}"
+        new.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(old.read_bytes())
+    evaluate(path, [data], tmp_path / "known")
+    evaluate(path, [tmp_path / "a/fan"], tmp_path / "strange")
+
+    known, strange = (
+        rows(tmp_path / kind / "a/anomaly_score_fan_section_00_test.csv") for kind in ("known", "strange")
+    )
+    assert {name.replace("_spd_99V", ""): score for name, score in strange} == dict(known)
+
+
 def test_a_decision_is_a_score_above_the_threshold(data: Path, path: Path, tmp_path: Path) -> None:
     evaluate(path, [data], tmp_path)
     scores = rows(tmp_path / "b/anomaly_score_fan_section_00_test.csv")
