@@ -375,8 +375,9 @@ def _waves(
     starts = [rng.integers(lesson.clips[clip].size - segment + 1) for clip in chosen]
     waves = np.stack([lesson.clips[c][s : s + segment] for c, s in zip(chosen, starts, strict=True)])
     waves *= 10.0 ** (rng.uniform(-training.gain_db, training.gain_db, (len(waves), 1)) / 20.0).astype(np.float32)
-    drawn = rng.beta(training.mixup_alpha, training.mixup_alpha, len(waves))
-    share = np.where(rng.random(len(waves)) < training.mixup, drawn, 1.0).astype(np.float32)
+    mixed, alpha = rng.random(len(waves)) < training.mixup, training.mixup_alpha
+    drawn = rng.random(len(waves)) if alpha == 1.0 else rng.beta(alpha, alpha, len(waves))  # the same, and as before
+    share = np.where(mixed, drawn, 1.0).astype(np.float32)
     waves = share[:, None] * waves + (1.0 - share[:, None]) * waves[partner]
     return (noisy(waves, training.noise_db, rng) if training.noise_db else waves), share
 
