@@ -111,15 +111,30 @@ def plain_graph(graph: bytes) -> bytes:
 def layers(plain: bytes) -> list[str]:
     """Names of the nodes that int8 pays for, from the input to the output.
 
-    Dense convolutions and products with a weight matrix. Not the first, which sees the view itself, nor those that make
-    an output; nor what hears nothing but a waveform, since eight bits of it end 42 dB below full scale; nor depthwise
-    convolutions.
+    Dense convolutions and products with a weight matrix. Not the first of each way in, which sees the view itself, nor
+    those that make an output; nor what hears nothing but a waveform, since eight bits of it end 42 dB below full scale;
+    nor depthwise convolutions, nor matrices so small that nothing is won, as those of squeeze-excite.
     """
     model = onnx.load_from_string(plain)
-    weights = {weight.name for weight in model.graph.initializer}
-    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED and node.input[1] in weights]
-    images, last = [node for node in weighted if node.name not in _of_waveforms(model)], _last(model)
-    return [node.name for node in images[1:] if node.name not in last and not _depthwise(node)]
+    sizes = {weight.name: math.prod(weight.dims) for weight in model.graph.initializer}
+    weighted = [node for node in model.graph.node if node.op_type in WEIGHTED and node.input[1] in sizes]
+    images = [node for node in weighted if node.name not in _of_waveforms(model)]
+    spared = {node.name for node in images[:1]} | _first(model) | _last(model)
+    small = {node.name for node in images if node.op_type != "Conv" and 4 * sizes[node.input[1]] <= LARGE}
+    return [node.name for node in images if node.name not in spared | small and not _depthwise(node)]
+
+
+def _first(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes with weights that no other comes before."""
+    weights, behind, found = {weight.name for weight in model.graph.initializer}, set[str](), set[str]()
+    for node in model.graph.node:  # in the order in which they are computed
+        weighs = node.op_type in WEIGHTED and node.input[1] in weights
+        later = not behind.isdisjoint(node.input)
+        if weighs and not later:
+            found.add(node.name)
+        if weighs or later:
+            behind.update(node.output)
+    return found
 
 
 def _of_waveforms(model: onnx.ModelProto) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from tests.train.method.toy import macs as counted
 from tests.train.method.toy import outputs, task
 from train.method import catalogue
-from train.pack.graph import layers, macs, plain_graph, quantised, slim, to_onnx
+from train.pack.graph import WEIGHTED, layers, macs, plain_graph, quantised, slim, to_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,9 @@ def views(names: tuple[str, ...], seed: int, about: Task = TASK) -> dict[str, ND
     rng = np.random.default_rng(seed)
     log_mel = (10 * rng.standard_normal((1, about.mels, about.frames)) - 40).astype(np.float32)
     waveform = (0.05 * rng.standard_normal((1, about.samples))).astype(np.float32)
-    return {name: {"log_mel": log_mel, "waveform": waveform}[name] for name in names}
+    known = {"log_mel": log_mel, "waveform": waveform}
+    others = {name: rng.random((1, *about.shape(name)), np.float32) for name in names if name not in known}
+    return {name: (known | others)[name] for name in names}
 
 
 def ran(graph: bytes, inputs: dict[str, NDArray[np.float32]], outputs: tuple[str, ...]) -> list[NDArray[np.float32]]:
@@ -79,6 +82,17 @@ def test_only_dense_image_convolutions_between_the_first_and_the_last_are_quanti
     weights = [nodes[name].input[1] for name in layers(plain)]
     inner = [f"backbone.{stage}.layers.{layer}" for stage in range(2, 8) for layer in (0, 2)]
     assert [weight.split(".0.weight")[0] for weight in weights] == [*inner, "section", "attribute", "head.0"]
+
+
+def test_every_way_into_a_network_begins_in_float_and_squeeze_excite_stays_so() -> None:
+    """Each of three branches has its first convolution and its last product, and 38 small matrices between."""
+    plain = plain_graph(to_onnx(embedder("subcluster"), TASK))
+    weights = {weight.name: weight.dims for weight in onnx.load_from_string(plain).graph.initializer}
+    weighted = [node for node in onnx.load_from_string(plain).graph.node if node.op_type in WEIGHTED]
+    named = {node.name: node.input[1] for node in weighted}
+    float_ones = [weights[named[node.name]] for node in weighted if node.name not in layers(plain)]
+    assert sorted(map(len, float_ones)) == [2] * (3 + 38) + [3] + [4] * 2
+    assert sum(math.prod(dims) <= 128 * 8 for dims in float_ones) == 38 + 1  # the stem of the spectrogram is small too
 
 
 @pytest.mark.parametrize(
