@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 from rich.progress import Progress
 
 from edge_asd.bundle import BUILTIN
@@ -27,22 +26,13 @@ from train.teach.recipe import Training, load_recipe
 from train.teach.run import Run, create, load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.train
 
 ROOT = Path(__file__).parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other are slow on a busy computer
 ENDLESS = 'method = "grhd"\n[training]\nepochs = 1000\nbatch = 4\n'
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """As ALONE, in this process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(*arguments: object, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

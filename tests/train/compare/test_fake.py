@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
-import torch
 from matplotlib.image import imread
 from rich.progress import Progress
 
@@ -20,21 +19,11 @@ from train.teach.recipe import load_recipe
 from train.teach.run import Run, create
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.train
 
 SPEC, SEGMENT = LogMel(hop=160), 16_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy computer are 25 times as slow as one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def fitted(folder: Path, method: str = "adversarial") -> Run:

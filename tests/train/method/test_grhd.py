@@ -18,22 +18,11 @@ from train.method.grhd import Grhd, Settings, class_weights, ignorance, reversal
 from train.method.stgram_mfn import Tgram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from train.method.task import Task
 
 pytestmark = pytest.mark.train
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy computer are 25 times as slow as one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def grhd(about: Task, seed: int = 0, **settings: Any) -> Grhd:  # noqa: ANN401 - whatever a setting can be

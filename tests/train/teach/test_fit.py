@@ -25,22 +25,12 @@ from train.teach.recipe import Recipe, Training, load_recipe
 from train.teach.run import Run, create
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
 pytestmark = pytest.mark.train
 
 SMALL = Training(epochs=2, batch=4, holdout=0.2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy computer are 25 times as slow as one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("mixup", [0.0, 1.0])

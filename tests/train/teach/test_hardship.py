@@ -50,14 +50,11 @@ TRAINING = {"epochs": 1, "crops": 1, "batch": 4, "holdout": 0.2}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One thread, and a cache of our own."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Features kept by other tests would hide what these make."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_ASD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-    torch.set_num_threads(before)
 
 
 # Data -----------------------------------------------------------------------------------------------------------------
