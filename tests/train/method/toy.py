@@ -62,14 +62,18 @@ def size(*modules: nn.Module) -> int:
 
 
 def macs(embedder: nn.Module, *views: Tensor) -> int:
-    """Multiplications of the convolutions and linear layers."""
+    """Multiplications of the convolutions and linear layers, those within attention too."""
     total = 0
 
-    def count(layer: Any, _given: object, out: Tensor) -> None:  # noqa: ANN401 - any layer with a weight
+    def count(layer: Any, _given: object, out: Any) -> None:  # noqa: ANN401 - any layer, and a tensor or several
         nonlocal total
-        total += out.numel() * layer.weight[0].numel()
+        if isinstance(layer, nn.MultiheadAttention):  # whose four matrices are no layers that are called
+            total += out[0].numel() * 4 * layer.embed_dim
+        else:
+            total += out.numel() * layer.weight[0].numel()
 
-    layers = [layer for layer in embedder.modules() if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear)]
+    kinds = nn.Conv1d | nn.Conv2d | nn.Linear | nn.MultiheadAttention
+    layers = [layer for layer in embedder.modules() if isinstance(layer, kinds)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
         embedder(*views)

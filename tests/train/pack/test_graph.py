@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from edge_asd.signal.view import LogMel
 from tests.train.method.toy import macs as counted
 from tests.train.method.toy import outputs, task
 from train.method import catalogue
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.train
 NETWORKS = sorted(set(catalogue.NAMES) - {catalogue.NETWORKLESS})
-TASK = task(3, [9, 9, 9, 9])
+TASK = replace(task(3, [9, 9, 9, 9]), front_ends={"": LogMel(), "image": LogMel()})
 
 
 def embedder(name: Any, about: Task = TASK) -> Any:  # noqa: ANN401 - an Embedder that is a Module
