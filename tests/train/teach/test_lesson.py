@@ -20,7 +20,8 @@ from train.corpus.clip import Clip, normals
 from train.corpus.feature import cached_log_mels
 from train.corpus.group import groups
 from train.teach.augmentation import noisy
-from train.teach.lesson import Labels, Lesson, batch, batches, held_out, learn_from, middles
+from train.teach.label import Labels
+from train.teach.lesson import Lesson, batch, batches, held_out, learn_from, middles
 from train.teach.recipe import Recipe, Training
 
 if TYPE_CHECKING:
