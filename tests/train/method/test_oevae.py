@@ -441,7 +441,7 @@ def test_alpha_and_beta_weigh_half_each_and_all_else_is_shown(name: str) -> None
     recipe = load_recipe(name)
     parts = {part.name: (part.feature, part.backend) for part in recipe.parts}
     assert parts["alpha"] == ("latent_distance", "value")
-    assert parts["beta"] == ("raw_embedding", "knn+smote")
+    assert parts["beta"] == ("raw_embedding", "knn+smote" if recipe.preset == "edge" else "knn+smote+memmixup")
     assert parts["target"] == ("target_logit", "sigmoid")
     weights = recipe.fusion.weights
     assert {name: weight for name, weight in weights.items() if weight} == {"alpha": 0.5, "beta": 0.5}
