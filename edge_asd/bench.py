@@ -14,8 +14,8 @@ import numpy as np
 
 from edge_asd.bundle import open_bundle
 from edge_asd.errors import BundleError
+from edge_asd.score.backbone import view
 from edge_asd.signal.statistic import statistics
-from edge_asd.signal.view import log_mel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,14 +43,15 @@ def bench(path: Path, head: str | None, rounds: int = 30) -> tuple[list[Timing],
         BundleError: it cannot be opened or is not what its digests say.
     """
     bundle = open_bundle(path)
-    windows, spec = bundle.manifest.windows, bundle.manifest.front_end
+    windows, specs = bundle.manifest.windows, bundle.manifest.specs
+    views = bundle.backbone.views if bundle.backbone else ("log_mel",)
     listener = bundle.scorer(bundle.key(head))
     golden = (bundle.golden[bundle.key(head)].waveform / 32_768).astype(np.float32)
     clip = np.resize(golden, windows.clip)
     segment = clip[: windows.segment]
     stages: dict[str, Callable[[], object]] = {
-        "front end, a segment": lambda: log_mel(spec, segment[None]),
-        "statistics, a clip": lambda: statistics(spec, clip),
+        "front end, a segment": lambda: [view(name, specs, segment[None]) for name in views],
+        "statistics, a clip": lambda: statistics(specs[""], clip),
     }
     with one_core():
         timings = turns(stages, rounds)

@@ -72,7 +72,9 @@ class Training(Table):
     @model_validator(mode="after")
     def _cached_is_fixed(self) -> Training:
         if self.cache and (self.mixup or self.noise_db or self.smote):
-            msg = f"cache = true keeps log-mels, which mixup ({self.mixup}) and noise_db ({self.noise_db}) would change, "
+            msg = (
+                f"cache = true keeps log-mels, which mixup ({self.mixup}) and noise_db ({self.noise_db}) would change, "
+            )
             msg += f"and of which smote ({self.smote}) makes none"
             raise ValueError(msg)
         if self.cache and (heard := [kind for kind in self.augmentations if kind in HEARD]):
