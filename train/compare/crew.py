@@ -186,7 +186,8 @@ def _cluster(address: str, workers: int | None) -> Iterator[Any]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        msg = f"--ray {address}: no cluster ({reason}); start one with: ray start --head, or use --ray local"
+        msg = f"--ray {address}: no cluster ({reason}); start one with: ray start --head, or use --ray local; "
+        msg += "one that asks for a token, as Ray's do by default, wants RAY_AUTH_MODE=token here too"
         raise ConfigError(msg) from error
     try:
         yield ray
