@@ -34,6 +34,16 @@ Outliers = Annotated[
     typer.Option(help="Folder of sound that is none of the machines', for recipes that learn of it; repeatable."),
 ]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out recordings that cannot be read.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Instead of the recipe's, as in settings.alpha=0.3; repeatable.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a Ray cluster to do the runs: auto, local, ray://HOST:PORT or HOST:PORT. "
+        "All its nodes must see this checkout, --data, --test and --out in the same places."
+    ),
+]
 
 
 def show_progress() -> Progress:
@@ -73,9 +83,7 @@ def fit(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     machine: Machines = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="Instead of the recipe's, as in settings.alpha=0.3; repeatable.")
-    ] = None,
+    change: Changes = None,
     channel: Channel = None,
     skip_broken: SkipBroken = False,
     outliers: Outliers = None,
@@ -252,9 +260,7 @@ def sweep(
     each_kind: Annotated[bool, typer.Option("--each-kind", help="A model for each set/machine.")] = False,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Repeatable; 0 by default.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="The same as --seed 0, --seed 1, … so many times.")] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="In every run, as in settings.alpha=0.3; repeatable.")
-    ] = None,
+    change: Changes = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(help="As in settings.alpha=0.03,0.1,0.3; repeatable, all combinations are run."),
@@ -265,13 +271,7 @@ def sweep(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
     outliers: Outliers = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one for each core by default.")] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Address of a Ray cluster to do the runs: auto, local, ray://HOST:PORT or HOST:PORT. "
-            "All its nodes must see this checkout, --data, --test and --out in the same places."
-        ),
-    ] = None,
+    ray: Ray = None,
     gpus_per_run: Annotated[
         float, typer.Option(min=0.0, help="Of a Ray cluster that has any; a fraction shares one.")
     ] = 1.0,
