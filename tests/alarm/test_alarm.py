@@ -244,6 +244,12 @@ def test_chattering_is_told_once_and_ends_after_a_window_of_normal_clips() -> No
     assert fold(NERVOUS, [OVER, BELOW, BELOW], calm[-1])[1] == ["activated", "", "returned"]
 
 
+def test_a_chattering_alarm_that_stands_for_long_has_not_calmed_down() -> None:
+    chattering = after(NERVOUS, [OVER, BELOW, BELOW] * 2 + [OVER])
+
+    assert fold(NERVOUS, [OVER] * 30 + [BELOW] * 8, chattering)[1] == [""] * 37 + ["returned"]
+
+
 def test_activations_as_far_apart_as_the_window_is_long_are_no_chattering() -> None:
     inside = [OVER, BELOW, BELOW, BELOW, OVER, BELOW, BELOW, BELOW, BELOW, OVER]
     outside = [*inside[:-1], BELOW, OVER]
@@ -339,11 +345,12 @@ def test_a_suppressed_alarm_is_raised_unseen_and_presented_once_the_suppression_
 
 
 def test_a_new_run_takes_the_alarm_up_where_the_last_one_left_it_but_for_the_indices_of_its_samples() -> None:
-    left = after(POLICY, [OVER, OVER], shelve(RETURNED, 60)[0])
+    left = after(POLICY, [BELOW, OVER, OVER], shelve(RETURNED, 60)[0])
     taken_up = resume(left)
-
-    assert (taken_up.since, taken_up.streak, taken_up.suppression) == (None, 2, "shelved")
     again, happened = advance(POLICY, taken_up, OVER, 70)
+
+    assert left.streak_start == 10
+    assert replace(taken_up, since=left.since, streak_start=10) == left
     assert (again.since, happened) == (0, ("activated",))
 
 

@@ -127,6 +127,11 @@ def test_how_often_one_looks_changes_nothing_of_what_is_held_back(steps: Sequenc
         assert seen is unseen
 
 
+def eighths(most: int) -> st.SearchStrategy[float]:
+    """Seconds that add up exactly, so that a window of 60 s is one."""
+    return st.integers(0, most).map(lambda count: count / 8)
+
+
 class FloodMachine(RuleBasedStateMachine):
     """Alarms of a node over time, beside plain lists of all that ever happened."""
 
@@ -144,7 +149,7 @@ class FloodMachine(RuleBasedStateMachine):
     def _lately(self) -> int:
         return sum(self.now - at_s < 60.0 for at_s in self.times)
 
-    @rule(seconds=st.one_of(st.floats(0, 10), st.floats(0, 200), st.sampled_from([60.0, 30.0])))
+    @rule(seconds=st.one_of(eighths(80), eighths(1600), st.sampled_from([60.0, 30.0])))
     def _wait(self, seconds: float) -> None:
         self.now += seconds
         self.flood, notice = tick(self.flood, self.now)
