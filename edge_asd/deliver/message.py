@@ -25,27 +25,44 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-zA-Z0-9_-]+")
 """what nodes, machines and sources may be called; Home Assistant and MQTT allow no more"""
 
+EVERYBODY = "all"
+"""stands for every node in a topic"""
+
 
 class Kind(StrEnum):
     """What a message is about; its delivery follows from it."""
 
     STATUS = "status"
     INFO = "info"
+    HEALTH = "health"
     SOURCE = "source"
+    LEVEL = "level"
     AVAILABILITY = "availability"
     SCORE = "score"
     ALARM = "alarm"
     EVENT = "event"
+    REPLY = "reply"
+    DISCOVERY = "discovery"
 
     @property
     def retained(self) -> bool:
-        """The broker keeps the last one: state, never an event."""
-        return self not in {Kind.SCORE, Kind.EVENT}
+        """The broker keeps the last one: state, never an event, a measurement or an answer."""
+        return self not in {Kind.LEVEL, Kind.SCORE, Kind.EVENT, Kind.REPLY}
+
+    @property
+    def queued(self) -> bool:
+        """Waits in the outbox while the broker is away; state is said anew, the rest is of use now or never."""
+        return self in {Kind.EVENT, Kind.SCORE}
 
     @property
     def qos(self) -> int:
-        """A score may be lost, nothing else. QoS 2 buys nothing: events carry an id."""
-        return 0 if self is Kind.SCORE else 1
+        """What comes again within a minute may be lost, nothing else. QoS 2 buys nothing: events carry an id."""
+        return 0 if self in {Kind.LEVEL, Kind.HEALTH} else 1
+
+    @property
+    def expiry_s(self) -> int | None:
+        """Seconds that a broker (MQTT 5) keeps it for a subscriber that is away; None: for as long as it likes."""
+        return {Kind.SCORE: 3600, Kind.LEVEL: 60, Kind.REPLY: 60}.get(self)
 
 
 class Status(StrEnum):
@@ -63,6 +80,8 @@ class Message:
     topic: str
     payload: bytes
     kind: Kind
+    correlation: bytes | None = None
+    """given back to who asked (MQTT 5)"""
 
     def late(self) -> Message:
         """The same, marked as replayed: it must not overwrite a live value."""
@@ -330,7 +349,7 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where everything a node says belongs."""
+    """Where everything a node says, and is told, belongs."""
 
     node: str
     base: str = "edge_asd"
@@ -339,6 +358,34 @@ class Topics:
     def __post_init__(self) -> None:
         for level in [*self.base.split("/"), self.node]:
             checked_name(level)
+        if self.node == EVERYBODY:
+            msg = f"no node can be called {EVERYBODY!r}: it means every node; choose another name"
+            raise ValueError(msg)
+
+    @property
+    def root(self) -> str:
+        """What all topics of the node begin with."""
+        return f"{self.base}/v1/{self.node}"
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Filters to subscribe to: commands to this node, and the roll call."""
+        return f"{self.root}/cmd/+", self.roll_call
+
+    @property
+    def roll_call(self) -> str:
+        """The one command that every node answers."""
+        return f"{self.base}/v1/{EVERYBODY}/cmd/health_check"
+
+    @property
+    def replies(self) -> str:
+        """What the topic of every answer begins with."""
+        return f"{self.root}/rsp/"
+
+    @property
+    def probe(self) -> str:
+        """Where a connection is tried."""
+        return f"{self.root}/probe"
 
     def status(self, status: Status) -> Message:
         """How the node is."""
@@ -370,7 +417,7 @@ class Topics:
         return Message(self._topic("machine", event.machine, "event"), _wire(event), Kind.EVENT)
 
     def _topic(self, *levels: str) -> str:
-        return "/".join([self.base, "v1", self.node, *map(checked_name, levels)])
+        return "/".join([self.root, *map(checked_name, levels)])
 
 
 def checked_name(name: str) -> str:

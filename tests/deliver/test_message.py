@@ -176,8 +176,20 @@ def test_status_and_availability_are_plain_words() -> None:
 
 
 def test_state_is_retained_and_events_never_are() -> None:
-    assert {kind for kind in Kind if not kind.retained} == {Kind.EVENT, Kind.SCORE}
-    assert {kind for kind in Kind if kind.qos == 0} == {Kind.SCORE}
+    assert {kind for kind in Kind if not kind.retained} == {Kind.EVENT, Kind.SCORE, Kind.LEVEL, Kind.REPLY}
+    assert {kind for kind in Kind if kind.queued} == {Kind.EVENT, Kind.SCORE}
+    assert {kind for kind in Kind if kind.qos == 0} == {Kind.LEVEL, Kind.HEALTH}
+    assert {kind for kind in Kind if kind.expiry_s is not None} == {Kind.SCORE, Kind.LEVEL, Kind.REPLY}
+
+
+def test_a_node_listens_to_its_own_commands_and_to_the_roll_call() -> None:
+    assert TOPICS.commands == ("edge_asd/v1/press-hall-3/cmd/+", "edge_asd/v1/all/cmd/health_check")
+    assert TOPICS.probe == "edge_asd/v1/press-hall-3/probe"
+
+
+def test_no_node_may_be_called_everybody() -> None:
+    with pytest.raises(ValueError, match="'all'"):
+        Topics("all")
 
 
 def test_a_late_message_differs_in_one_word() -> None:
