@@ -7,7 +7,8 @@ EdgeAsdError
 │   ├── BundleCorrupt        a digest differs from the manifest
 │   ├── GoldenMismatch       this machine computes other numbers than the one that exported
 │   └── HeadUnknown          the bundle knows no machine of this name
-└── SourceError              the microphone failed; the daemon opens it again
+├── SourceError              the microphone failed; the daemon opens it again
+└── AlarmRefused             the operator must do something else to the alarm first
 
 Lost audio, an invalid segment and a broker that is away are states, counted and shown, not errors.
 A message names the value, what was allowed, and what to do.
@@ -44,3 +45,7 @@ class HeadUnknown(BundleError):
 
 class SourceError(EdgeAsdError):
     """An audio source cannot be opened or stopped delivering; opening it again may help."""
+
+
+class AlarmRefused(EdgeAsdError):
+    """The state of the alarm does not allow what an operator wants of it."""
