@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import BaseModel
-    from pydantic.json_schema import CoreSchemaOrField
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SAID: tuple[type[BaseModel], ...] = (Info, Health, Source, SourceLevel, Score, AlarmState, Event, FloodEvent, Reply)
@@ -30,7 +29,7 @@ SAID: tuple[type[BaseModel], ...] = (Info, Health, Source, SourceLevel, Score, A
 class _Terse(GenerateJsonSchema):
     """Fields without a title: it would be their name again."""
 
-    def field_title_should_be_set(self, schema: CoreSchemaOrField) -> bool:  # noqa: ARG002 - for any field
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - for any field
         return False
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
+from edge_asd.alarm.alarm import State, Suppression, Transition
 from edge_asd.deliver.command import REQUESTS, Command, Refusal, answer, refuse
-from edge_asd.deliver.message import Verb
+from edge_asd.deliver.message import Status, Verb
+from edge_asd.deliver.payload import Notice
 from edge_asd.deliver.publisher import Incoming
 from edge_asd.deliver.schema import schemas, text, write
 from edge_asd.errors import CommandRefused
@@ -111,3 +114,31 @@ def test_the_file_of_a_command_takes_what_the_node_takes(verb: Verb, request_: d
     REQUESTS[verb].model_validate_json(json.dumps(request_))
 
     checker(f"cmd-{verb}").validate(request_)
+
+
+def examples() -> list[tuple[str, Any]]:
+    """The JSON that people are shown, and the topic it stands under."""
+    page = (FOLDER / "README.md").read_text("utf-8")
+    return [(topic, json.loads(text)) for topic, text in re.findall(r"```json *(\S*)\n(.*?)```", page, re.DOTALL)]
+
+
+def test_the_examples_that_people_are_shown_are_true() -> None:
+    for topic, body in examples():
+        name = topic.replace("/", "-") or body["schema"].removeprefix("edge_asd.").removesuffix("/1")
+        checker(name).validate(body)
+        assert set(schemas()[f"{name}.schema.json"]["properties"]) == set(body) or topic
+
+    assert {topic or body["schema"] for topic, body in examples()} == {
+        "edge_asd.event/1",
+        "edge_asd.flood/1",
+        "edge_asd.reply/1",
+        "cmd/ack",
+    }
+
+
+def test_the_page_for_people_knows_every_word() -> None:
+    page = (FOLDER / "README.md").read_text("utf-8")
+    words = [*Verb, *Refusal, *Transition, *Notice, *State, *Suppression, *Status]
+
+    assert [word for word in words if f"`{word}`" not in page and f"[{word}](" not in page] == []
+    assert [name for name in schemas() if f"({name})" not in page] == []
