@@ -64,6 +64,19 @@ class Traffic:
     waiting_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What somebody sent us, unjudged."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None = None
+    """where an answer is wanted (MQTT 5)"""
+    correlation: bytes | None = None
+    """to be given back with the answer (MQTT 5)"""
+
+
 class Publisher(Protocol):
     """Where messages go. Nothing here blocks but ``close``, which is bounded."""
 
