@@ -396,28 +396,6 @@ def test_what_the_broker_took_of_a_transaction_that_only_seemed_to_fail_does_not
     store.close()
 
 
-def test_a_disk_works_again_when_something_was_written_and_not_when_nothing_had_to_be(
-    tmp_path: Path, clock: Clock
-) -> None:
-    disk = Disk()
-    store = Store(tmp_path / "edge-asd.db", clock=clock, connect=disk.connect)
-    disk.fault = "read-only"
-    store.put(score(1))
-    clock.now += 61
-    store.flush()
-    store.remove([store.newest])
-    for _ in range(3):
-        clock.now += 31
-        store.flush()
-        assert store.condition().trouble == "attempt to write a readonly database"
-    disk.fault = ""
-    clock.now += 31
-    store.flush()
-
-    assert not store.condition().trouble
-    store.close()
-
-
 def test_without_a_broker_nothing_waits_but_the_journal_is_kept(tmp_path: Path) -> None:
     store = Store(tmp_path / "edge-asd.db", deliver=False)
     store.commit(Change(1, (event(1),)))
