@@ -396,6 +396,23 @@ def test_what_the_broker_took_of_a_transaction_that_only_seemed_to_fail_does_not
     store.close()
 
 
+def test_what_was_removed_is_written_once_within_five_seconds_and_then_forgotten(tmp_path: Path, clock: Clock) -> None:
+    disk = Disk()
+    store = Store(tmp_path / "edge-asd.db", clock=clock, connect=disk.connect)
+    store.commit(Change(1, (event(1),)))
+    store.remove([store.newest])
+    written = []
+    for second in range(3600):
+        before = disk.commits
+        store.flush()
+        if disk.commits > before:
+            written.append(second)
+        clock.now += 1
+
+    assert written == [5]
+    store.close()
+
+
 def test_without_a_broker_nothing_waits_but_the_journal_is_kept(tmp_path: Path) -> None:
     store = Store(tmp_path / "edge-asd.db", deliver=False)
     store.commit(Change(1, (event(1),)))
