@@ -22,6 +22,8 @@ WINDOW = 20
 """messages on their way at once; no more are read from the outbox at a time, either"""
 ONCE = 100
 """messages of use now or never that wait for their turn"""
+LOOK_AGAIN_S = 10.0
+"""between two looks at an outbox that says it holds something but did not give it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Agenda:
         self._once: deque[Message] = deque()
         self._flight: dict[int, tuple[Sending, float]] = {}
         self._done: list[int] = []  # keys that the outbox may forget
-        self._window, self._replay_at = WINDOW, 0.0
+        self._window, self._replay_at, self._look_at = WINDOW, 0.0, 0.0
         self._live: tuple[_Stream, ...] = ()
         self._backlog: tuple[_Stream, ...] = ()
 
@@ -107,9 +109,7 @@ class Agenda:
     def begin(self, window: int = WINDOW) -> None:
         """A connection is there: all state is to be said, and what waits in the outbox is late from here on."""
         self._window = min(window, WINDOW)
-        newest = self._outbox.newest
-        self._backlog = tuple(_Stream(kind, -1, newest) for kind in (Kind.EVENT, Kind.SCORE))
-        self._live = tuple(_Stream(kind, newest, None) for kind in (Kind.EVENT, Kind.SCORE))
+        self._open()
         with self._lock:
             self._connected = True
             # "online" comes last: whoever reads it finds everything else true
@@ -137,7 +137,7 @@ class Agenda:
             return None
         events, scores = self._live
         late_events, late_scores = self._backlog
-        return (
+        chosen = (
             self._unsaid_state()
             or self._next(events)
             or self._now_or_never()
@@ -145,6 +145,10 @@ class Agenda:
             or self._next(scores)
             or self._replay(late_scores, now)
         )
+        if not chosen and now >= self._look_at and self.idle and len(self._outbox):
+            self._look_at = now + LOOK_AGAIN_S
+            self._open()  # it could not give everything when it was asked, as on a failing disk
+        return chosen
 
     def sent(self, sending: Sending, mid: int, now: float) -> None:
         """It is on its way, by this number."""
@@ -173,7 +177,7 @@ class Agenda:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is on its way."""
-        busy = self._flight or self._unsaid or self._once
+        busy = self._flight or self._done or self._unsaid or self._once
         return not busy and all(stream.exhausted(self._outbox) for stream in (*self._live, *self._backlog))
 
     @property
@@ -187,6 +191,11 @@ class Agenda:
         full = len(self._flight) >= self._window
         waits = not full and any(not stream.exhausted(self._outbox) for stream in self._backlog)
         return self._replay_at if waits else None
+
+    def _open(self) -> None:
+        newest = self._outbox.newest
+        self._backlog = tuple(_Stream(kind, -1, newest) for kind in (Kind.EVENT, Kind.SCORE))
+        self._live = tuple(_Stream(kind, newest, None) for kind in (Kind.EVENT, Kind.SCORE))
 
     def _unsaid_state(self) -> Sending | None:
         with self._lock:

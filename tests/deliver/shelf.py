@@ -26,6 +26,8 @@ class Shelf:
     """page that was asked for"""
     asked: int = 0
     """pages"""
+    broken: bool = False
+    """gives nothing"""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, kind: Kind, **more: object) -> int:
@@ -42,7 +44,7 @@ class Shelf:
         with self.lock:
             self.largest, self.asked = max(self.largest, limit), self.asked + 1
             found = (Entry(key, message) for key, message in self.entries.items() if after < key <= until)
-            return [entry for entry in found if entry.message.kind is kind][:limit]
+            return [] if self.broken else [entry for entry in found if entry.message.kind is kind][:limit]
 
     def remove(self, keys: Collection[int]) -> None:
         """Forget them."""

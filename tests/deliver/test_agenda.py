@@ -148,6 +148,22 @@ def test_an_empty_payload_removes_a_topic_and_is_then_forgotten() -> None:
     assert chosen(agenda) == []
 
 
+def test_what_the_outbox_could_not_give_when_asked_is_asked_for_again() -> None:
+    agenda = Agenda(shelf := Shelf(), 20.0)
+    agenda.begin()
+    shelf.put(Kind.EVENT)
+    shelf.broken = True
+    assert chosen(agenda, 0.0) == chosen(agenda, 1.0) == []
+    shelf.broken = False
+    shelf.put(Kind.EVENT)
+    assert keys(chosen(agenda, 2.0)) == [1]
+
+    assert chosen(agenda, 9.0) == []
+    assert chosen(agenda, 10.0) == []  # looks again
+    assert keys(chosen(agenda, 10.1)) == [0]
+    assert len(shelf) == 0
+
+
 def test_a_topic_that_came_back_before_its_removal_was_confirmed_stays() -> None:
     agenda = Agenda(Shelf(), 20.0)
     agenda.begin()
