@@ -217,7 +217,10 @@ class Agenda:
         if now < self._replay_at or not (entry := stream.take(self._outbox)):
             return None
         self._replay_at = now + self._pause
-        return Sending(entry.message.late(), entry.key)
+        try:
+            return Sending(entry.message.late(), entry.key)
+        except (ValueError, TypeError):  # a damaged row must not hold up those behind it
+            return Sending(entry.message, entry.key)
 
     def _forget(self, removal: Message) -> None:
         with self._lock:

@@ -151,9 +151,9 @@ class MqttPublisher:
             while not self._finished():
                 try:
                     self._turn()
-                except Exception as error:  # paho raises what it likes at bytes that are no MQTT; we must go on
+                except Exception as error:  # whatever it is, alarms must still leave
                     log.exception("mqtt.failed")
-                    self._start_over(f"the conversation failed: {error!r}")
+                    self._start_over(f"{self._address} cannot be talked to: {error!r}")
         finally:
             self._hang_up()
 
@@ -201,15 +201,26 @@ class MqttPublisher:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each small message waits for the last
 
     def _send(self, sending: Sending) -> None:
-        message = sending.message
-        packet = len(message.topic.encode()) + len(message.payload) + len(message.correlation or b"") + 32
-        if self._largest and packet > self._largest:  # the broker would hang up, each time
+        try:
+            mid = self._handed(sending.message)
+        except ValueError as error:
             self._agenda.drop(sending)
-            self._refuse(message, f"the broker takes no more than {self._largest} bytes")
-            return
-        kind = message.kind
-        info = self._client.publish(message.topic, message.payload, kind.qos, kind.retained, self._properties(message))
-        self._agenda.sent(sending, info.mid, time.monotonic())
+            self._refuse(sending.message, str(error).lower())
+        else:
+            self._agenda.sent(sending, mid, time.monotonic())
+
+    def _handed(self, message: Message) -> int:
+        """The number that paho gave it.
+
+        Raises:
+            ValueError: its topic is none, or the broker would hang up on its size, each time.
+        """
+        packet = len(message.topic.encode()) + len(message.payload) + len(message.correlation or b"") + 32
+        if self._largest and packet > self._largest:
+            msg = f"of {packet} bytes, where the broker takes {self._largest}"
+            raise ValueError(msg)
+        kind, properties = message.kind, self._properties(message)
+        return self._client.publish(message.topic, message.payload, kind.qos, kind.retained, properties).mid
 
     def _converse(self) -> None:
         """Read and write what the connection allows; wait if there is nothing."""
@@ -295,7 +306,8 @@ class MqttPublisher:
         if line := self._line:
             line.close()
         self._client = self._made(self._client.protocol)
-        self._lost(trouble)
+        if not self._lost(trouble):
+            self._missed("unreachable", trouble)
         self._postpone()
 
     def _postpone(self) -> None:

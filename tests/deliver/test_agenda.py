@@ -164,6 +164,18 @@ def test_what_the_outbox_could_not_give_when_asked_is_asked_for_again() -> None:
     assert len(shelf) == 0
 
 
+@pytest.mark.parametrize("payload", [b"{", b"\xff", b"[]"])
+def test_a_damaged_payload_does_not_hold_up_those_behind_it(payload: bytes) -> None:
+    shelf = Shelf()
+    for _ in range(2):
+        shelf.put(Kind.EVENT)
+    shelf.entries[0] = Message("x", payload, Kind.EVENT)
+    agenda = Agenda(shelf, 20.0)
+    agenda.begin()
+
+    assert keys(chosen(agenda, 0.0) + chosen(agenda, 1.0)) == [0, 1]
+
+
 def test_a_topic_that_came_back_before_its_removal_was_confirmed_stays() -> None:
     agenda = Agenda(Shelf(), 20.0)
     agenda.begin()

@@ -6,12 +6,11 @@ import json
 import logging
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as paho
@@ -22,14 +21,18 @@ from paho.mqtt.properties import Properties
 from edge_asd.deliver.message import Kind, Message, Status, Topics
 from edge_asd.deliver.mqtt import HEARD, MqttPublisher
 from edge_asd.deliver.publisher import Broker, Publisher, Tls
+from edge_asd.deliver.store import Change, Store
 from edge_asd.errors import ConfigError
 from tests.conftest import Broker as Mosquitto
 from tests.conftest import free_port
+from tests.deliver.cable import grudging, relay, saying
 from tests.deliver.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from edge_asd.deliver.outbox import Entry, Outbox
     from tests.conftest import Recorder
 
     Eventually = Callable[..., object]
@@ -52,7 +55,7 @@ def alarm(text: str) -> Message:
 @contextmanager
 def publishing(
     port: int,
-    shelf: Shelf | None = None,
+    shelf: Outbox | None = None,
     subscriptions: tuple[str, ...] = (),
     *,
     node: str = "node-1",
@@ -286,6 +289,54 @@ def test_what_waits_from_an_earlier_life_is_delivered_late(broker: Mosquitto) ->
 
 
 @system
+def test_what_a_store_kept_over_a_restart_of_the_daemon_arrives_once(
+    broker: Mosquitto, tmp_path: Path, eventually: Eventually
+) -> None:
+    said = broker.subscribe(EVENT)
+    with relay(broker.port) as cable:
+        cable.cut()
+        for life in range(2):
+            store = Store(tmp_path / "edge-asd.db")
+            with publishing(cable.port, store) as publisher:
+                for number in range(20 * life, 20 * life + 20):
+                    payload = json.dumps({"id": number, "late": False}).encode()
+                    store.commit(Change(number + 1, (Message(EVENT, payload, Kind.EVENT),)))
+                    publisher.wake()
+                if life:
+                    cable.mend()
+                    eventually(lambda: len(store) == 0, 10, "the outbox is empty")  # noqa: B023 - asked at once
+            store.close()
+
+    assert ids(said) == list(range(40))
+
+
+@system
+def test_whatever_goes_wrong_the_alarms_still_leave(
+    broker: Mosquitto, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    @dataclass
+    class Faulty(Shelf):
+        """Fails like a mistake in the program would."""
+
+        faults: int = 0
+
+        def waiting(self, kind: Kind, after: int, until: int, limit: int) -> list[Entry]:
+            """Twice."""
+            self.faults += 1
+            if self.faults <= 2:
+                msg = "not foreseen"
+                raise RuntimeError(msg)
+            return super().waiting(kind, after, until, limit)
+
+    shelf = Faulty()
+    with publishing(broker.port, shelf) as publisher:
+        put(publisher, shelf, 10)
+        eventually(lambda: publisher.traffic().waiting == 0, 10, "all went")
+
+    assert "not foreseen" in caplog.text
+
+
+@system
 def test_a_broker_frozen_for_longer_than_the_keepalive_loses_nothing(broker: Mosquitto, eventually: Eventually) -> None:
     said, shelf = broker.subscribe(EVENT), Shelf()
     with publishing(broker.port, shelf, keepalive=1) as publisher:
@@ -390,6 +441,27 @@ def test_a_message_too_large_for_the_broker_does_not_block_the_rest(tmp_path: Pa
 
     assert (traffic.dropped[Kind.EVENT, "refused"], traffic.published[Kind.EVENT]) == (1, 1)
     assert traffic.connects["ok"] == 1
+
+
+@system
+def test_a_broker_that_takes_few_at_once_is_given_no_more(tmp_path: Path, eventually: Eventually) -> None:
+    """This one hangs up on who sends more than it has announced."""
+    with serving(tmp_path, "max_inflight_messages 2") as broker:
+        shelf = Shelf()
+        with publishing(broker.port, shelf) as publisher:
+            put(publisher, shelf, 200)
+            eventually(lambda: publisher.traffic().waiting == 0, 10, "all went")
+            assert publisher.traffic().connects["ok"] == 1
+
+
+@system
+@pytest.mark.parametrize("topic", ["edge_asd/v1/node-1/rsp/#", "edge_asd/v1/node-1/rsp/+", "\ud800", "a" * 65_536])
+def test_a_topic_that_is_none_is_dropped_and_counted(broker: Mosquitto, eventually: Eventually, topic: str) -> None:
+    with publishing(broker.port) as publisher:
+        eventually(lambda: publisher.traffic().connected, 5, "connected")
+        publisher.publish(Message(topic, b"{}", Kind.REPLY))
+        eventually(lambda: publisher.traffic().dropped[Kind.REPLY, "refused"] == 1, 5, "it is counted")
+        assert publisher.traffic().connects["ok"] == 1
 
 
 @system
@@ -671,114 +743,3 @@ def listen(publisher: MqttPublisher, eventually: Eventually, count: int) -> list
 def once(numbers: list[int]) -> list[int]:
     """Without repeats, as a subscriber that knows ids would have it."""
     return [*dict.fromkeys(numbers)]
-
-
-def grudging(folder: Path) -> Iterator[str]:
-    """Settings of a broker that lets a node speak and not listen."""
-    plugin = next(iter(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so")))
-    file = folder / "dynamic-security.json"
-    access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
-    file.write_text(json.dumps({"clients": [], "groups": [], "roles": [], "defaultACLAccess": access}))
-    yield f"plugin {plugin}"
-    yield f"plugin_opt_config_file {file}"
-
-
-# A cable between node and broker that can be cut ----------------------------------------------------------------------
-
-
-class Cable:
-    """Passes bytes both ways; may answer MQTT 5 like a broker that has never heard of it."""
-
-    def __init__(self, target: int, *, refuse_mqtt_5: bool) -> None:
-        self._target, self._refuse, self._whole = target, refuse_mqtt_5, threading.Event()
-        self._whole.set()
-        self._ends: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.deaf = False
-        """loses confirmations on their way to the node"""
-        self.cut_after: int | None = None
-        """bytes from the node, after which it breaks"""
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """End every connection, and all that are tried."""
-        self._whole.clear()
-        self._end(*self._ends)
-        self._ends.clear()
-
-    def mend(self) -> None:
-        """Let new ones through."""
-        self._whole.set()
-
-    def close(self) -> None:
-        """Take it away."""
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                first = near.recv(4096) if self._whole.is_set() else b""
-            except OSError:
-                return
-            level = first[8] if len(first) > 8 else 0  # fixed header 2, name 2 + 4, then the protocol's level
-            if self._refuse and level == 5:
-                near.sendall(b"\x20\x02\x00\x01")
-            if not first or (self._refuse and level == 5):
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self._target))
-            far.sendall(first)
-            self._ends += [near, far]
-            for here, there, to_broker in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._pass, args=(here, there), kwargs={"to_broker": to_broker}).start()
-
-    def _pass(self, here: socket.socket, there: socket.socket, *, to_broker: bool) -> None:
-        with here, there, suppress(OSError):
-            while data := here.recv(4096):
-                if self.deaf and not to_broker and data[0] >> 4 == 4:  # PUBACK
-                    continue
-                left = self.cut_after if to_broker else None
-                there.sendall(data[:left])
-                if left is not None:
-                    self.cut_after = left - len(data) if left > len(data) else None
-                    if self.cut_after is None:
-                        break
-            self._end(here, there)
-
-    @staticmethod
-    def _end(*ends: socket.socket) -> None:
-        for end in ends:
-            with suppress(OSError):  # the other side was faster
-                end.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def relay(target: int, *, refuse_mqtt_5: bool = False) -> Iterator[Cable]:
-    cable = Cable(target, refuse_mqtt_5=refuse_mqtt_5)
-    try:
-        yield cable
-    finally:
-        cable.close()
-
-
-@contextmanager
-def saying(answer: bytes) -> Iterator[int]:
-    """A server that says one thing to everybody and hangs up; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    caller, _ = listener.accept()
-                    with caller, suppress(OSError):
-                        caller.recv(4096)
-                        caller.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
