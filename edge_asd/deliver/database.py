@@ -8,50 +8,24 @@ not there yet: a transaction that failed in its last moment may be repeated. Not
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_asd.deliver.journal import PAGE, Logged
 from edge_asd.deliver.message import Kind, Message
 from edge_asd.deliver.outbox import Limit
-from edge_asd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-Connect: TypeAlias = "Callable[[str], sqlite3.Connection]"
-
-VERSION = 1
-"""of the tables; a file of a newer one is not touched"""
-SCHEMA = (
-    "CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE state (machine TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE receipt (key INTEGER PRIMARY KEY, name TEXT NOT NULL, reply BLOB NOT NULL) STRICT",
-    """CREATE TABLE outbox (
-        key INTEGER PRIMARY KEY, kind TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
-        size INTEGER NOT NULL, at REAL NOT NULL
-    ) STRICT""",
-    "CREATE INDEX outbox_kind ON outbox (kind, key, size)",  # serves a kind in order, and adds up sizes without payload
-    """CREATE TABLE journal (
-        key INTEGER PRIMARY KEY, ts TEXT NOT NULL, machine TEXT, event TEXT, body BLOB NOT NULL, size INTEGER NOT NULL
-    ) STRICT""",
-    "CREATE INDEX journal_ts ON journal (ts, size)",
-)
 JOURNAL = Limit(32_000_000)
 """some thirty thousand events; the oldest go"""
 RECEIPTS = 1000
 """replies that are kept"""
-LOG_PAGES = 1000
-"""pages of four kilobytes in the write-ahead log from which on it is worked into the file and begun anew"""
-ASIDE = 3
-"""corrupt files that are kept; the last place is used again"""
-CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(slots=True)
@@ -103,11 +77,6 @@ class Batch:
     gone: Iterable[int] = ()
 
 
-def connect(uri: str) -> sqlite3.Connection:
-    """A connection that any thread may use, in turns; transactions begin and end where we say so."""
-    return sqlite3.connect(uri, timeout=1, isolation_level=None, check_same_thread=False, uri=True)
-
-
 class Database:
     """One connection to the file, and what the file holds of each kind."""
 
@@ -154,6 +123,15 @@ class Database:
         found = self._all(query, kind.value, after, until, limit)
         return [Row(key, Message(topic, payload, kind), at) for key, topic, payload, at in found]
 
+    def rescue(self, kind: Kind, after: int) -> list[Row]:
+        """A hundred of what waits, oldest first, of a file whose index may be damaged."""
+        query = (
+            "SELECT key, topic, payload, at FROM outbox NOT INDEXED WHERE kind = ? AND key > ? ORDER BY key LIMIT 100"
+        )
+        return [
+            Row(key, Message(topic, payload, kind), at) for key, topic, payload, at in self._all(query, kind, after)
+        ]
+
     def those(self, keys: Iterable[int]) -> list[Gone]:
         """Which of these the file holds."""
         query = "SELECT key, kind, size FROM outbox WHERE key IN (SELECT value FROM json_each(?))"
@@ -171,7 +149,7 @@ class Database:
         """What the file and its log take on the disk."""
         if self._path is None:
             return 0
-        return sum(file.stat().st_size for file in (self._path, _beside(self._path, "-wal")) if file.exists())
+        return sum(file.stat().st_size for file in (self._path, beside(self._path, "-wal")) if file.exists())
 
     # Writing
 
@@ -250,7 +228,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, full: bool) -> Iterator[None]:  # noqa: FBT001 - private
-        if self._path and _identity(self._path) != self._identity:
+        if self._path and self._identity != _identity(self._path):
             msg = f"{self._path} was replaced or removed by somebody else"
             raise OSError(msg)
         if full is not self._full:
@@ -284,152 +262,14 @@ def _closing(cursor: sqlite3.Cursor) -> Iterator[sqlite3.Cursor]:
         cursor.close()
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
-
-
-def open_database(path: Path | None, connect: Connect = connect) -> Database:
-    """Open the file, begin it when there is none; where it cannot be written, for reading.
-
-    Raises:
-        ConfigError: it was written by a newer version.
-        sqlite3.DatabaseError: it is corrupt, or not even readable.
-        OSError: its folder cannot be made.
-    """
-    if path is None:
-        return _prepared(None, connect("file::memory:"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _prepared(path, connect(path.absolute().as_uri()))
-    except (sqlite3.OperationalError, OSError):
-        with suppress(sqlite3.Error, OSError):
-            return open_reader(path, connect, counted=True)
-        raise
-
-
-def open_reader(path: Path, connect: Connect = connect, *, counted: bool = False) -> Database:
-    """Open what is there and change nothing, whether or not somebody writes to it, even on a full or read-only disk.
-
-    Args:
-        path: the file.
-        connect: opens a connection to a URI.
-        counted: find out how much is there, too.
-
-    Raises:
-        sqlite3.Error: it cannot be read.
-        OSError: it is not there.
-    """
-    uri = path.absolute().as_uri() + "?mode=ro"
-    try:
-        return _read(path, connect(uri), counted=counted)
-    except sqlite3.OperationalError:
-        # its index of the log cannot be made here; after a clean end there is no log to read
-        return _read(path, connect(uri + "&immutable=1"), counted=counted)
-
-
-def _prepared(path: Path | None, connection: sqlite3.Connection) -> Database:
-    with _closed_on_error(connection):
-        found = _known_version(path, connection)
-        for setting in ("journal_mode = WAL", "secure_delete = OFF", "temp_store = MEMORY"):
-            connection.execute(f"PRAGMA {setting}").close()
-        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}").close()
-        connection.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * 4120}").close()
-        if found == 0:
-            _begin(connection)
-        database = Database(path, connection)
-        database.count()
-        return database
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    try:
-        for statement in ("BEGIN IMMEDIATE", *SCHEMA, f"PRAGMA user_version = {VERSION}", "COMMIT"):
-            connection.execute(statement).close()
-    except sqlite3.Error:
-        connection.rollback()
-        raise
-
-
-def _read(path: Path, connection: sqlite3.Connection, *, counted: bool) -> Database:
-    with _closed_on_error(connection):
-        _known_version(path, connection)
-        database = Database(path, connection)
-        if counted:
-            database.count()
-        return database
-
-
-def _known_version(path: Path | None, connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        msg = (
-            f"{path} has version {version} of the tables, this program knows up to {VERSION}:"
-            " install the newer program again, or move the file away"
-        )
-        raise ConfigError(msg)
-    return version
-
-
-@contextmanager
-def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.close()
-        raise
-
-
-def claim(path: Path) -> int | None:
-    """Keep others out for as long as the descriptor is open; None where the lock cannot be made.
-
-    Raises:
-        ConfigError: another daemon is at work there.
-    """
-    lock = path.with_suffix(".lock")
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
-    except OSError:
-        try:
-            descriptor = os.open(lock, os.O_RDONLY)
-        except OSError:
-            return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        msg = f"another edge-asd works with {path.parent}: stop it, or give this one a state directory of its own"
-        raise ConfigError(msg) from None
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def is_corrupt(error: Exception) -> bool:
-    """What the file holds makes no sense, as opposed to: it cannot be read or written now."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in CORRUPT
-
-
-def set_aside(path: Path) -> Path:
-    """Move a corrupt file out of the way; where it is now.
-
-    Raises:
-        OSError: it cannot be moved.
-    """
-    places = [path.with_name(f"{path.name}.corrupt-{number}") for number in range(1, ASIDE + 1)]
-    place = next((place for place in places if not place.exists()), places[-1])
-    for ending in ("-wal", ""):  # the log first: on its own it is nothing, the file without it may look whole
-        with suppress(FileNotFoundError):
-            _beside(path, ending).replace(_beside(place, ending))
-    _beside(path, "-shm").unlink(missing_ok=True)
-    return place
-
-
-def _beside(path: Path, ending: str) -> Path:
+def beside(path: Path, ending: str) -> Path:
+    """The log of the file, or its index."""
     return path.with_name(path.name + ending)
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
     return found.st_dev, found.st_ino

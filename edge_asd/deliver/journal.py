@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_asd.deliver.message import rfc3339
 
@@ -46,12 +46,22 @@ def pages(page: Callable[[int], list[Logged]], before: int = END) -> Iterator[Lo
 
 def logged(key: int, body: bytes, now: datetime) -> Logged:
     """An entry for what happened; its moment is its own if it has one."""
+    fields = _fields(body)
+    return Logged(key, _moment(fields.get("ts"), now), _word(fields.get("machine")), _word(fields.get("event")), body)
+
+
+def number(body: bytes) -> int:
+    """Which event it is; 0: none."""
+    found = _fields(body).get("event_seq")
+    return found if isinstance(found, int) else 0
+
+
+def _fields(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except ValueError:
-        fields = {}
-    fields = fields if isinstance(fields, dict) else {}
-    return Logged(key, _moment(fields.get("ts"), now), _word(fields.get("machine")), _word(fields.get("event")), body)
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _moment(ts: object, now: datetime) -> str:

@@ -19,10 +19,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from edge_asd.deliver import database as disk
-from edge_asd.deliver.journal import END, Logged, logged, pages, plain
+from edge_asd.deliver.database import RECEIPTS, Database, Dropped, Gone, Row, Tally
+from edge_asd.deliver.journal import END, Logged, logged, number, pages, plain
 from edge_asd.deliver.message import Kind, rfc3339
+from edge_asd.deliver.opening import claim, connect, is_corrupt, is_read_only, open_database, open_reader, set_aside
 from edge_asd.deliver.outbox import LIMITS, Entry
+from edge_asd.deliver.spare import ROOM, Spare
 from edge_asd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,23 +32,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_asd.deliver.message import Message
+    from edge_asd.deliver.opening import Connect
     from edge_asd.deliver.outbox import Limit
 
 log = logging.getLogger(__name__)
 
 REASONS = ("full", "age", "unkept")
 """why what waited was lost: its kind's share is full, it waited too long, or the disk failed and so was the memory"""
-SPARE: Mapping[Kind, int] = {Kind.EVENT: 10_000, Kind.SCORE: 2_000}
-"""messages kept in memory while they cannot be written"""
 FLUSH_S = 5.0
 """between two writes of what was removed; what a kill may send twice"""
-SCORES_S = 60.0
-"""a score that waits longer is written; what a power cut may cost"""
 RETRY_S = (1.0, 30.0)
 """between attempts on a failing disk, first and longest"""
 RUN = 10**9
 """keys for each run of the daemon: none is ever used twice, without a word to the disk"""
 TROUBLES = (sqlite3.Error, OSError)
+ADVICE = "make room on the disk, or let it be written; until then events are kept in memory only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,38 @@ class Condition:
 
 
 @dataclass(slots=True)
-class _Unsaved:
-    """What memory knows and the disk does not."""
+class _Trouble:
+    """A disk that fails, and when it is tried again."""
 
-    rows: dict[Kind, dict[int, disk.Row]]
-    gone: dict[int, disk.Gone | None] = field(default_factory=dict)
-    """removed but still in the file; None: it could not be asked"""
-    entries: dict[int, Logged] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)
-    receipts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    reason: str = ""
+    """empty: it works"""
+    since: datetime | None = None
+    retry_at: float = float("-inf")
+    pause: float = 0.0
+    failures: int = 0
+    """ever"""
+    corrupt: bool = False
+    """the file makes no sense"""
+    read_only: bool = False
+
+    def add(self, error: Exception, now: float, wall: datetime) -> None:
+        self.corrupt |= is_corrupt(error)
+        self.read_only = is_read_only(error)
+        self.failures += 1
+        known, self.reason = self.reason, str(getattr(error, "strerror", None) or error).lower()
+        if known and now < self.retry_at:  # noticed in between, by a reader
+            return
+        first, longest = RETRY_S
+        self.pause = min(longest, max(first, 2 * self.pause))
+        self.retry_at = now + self.pause
+        if not known:
+            self.since = wall
+            log.error("store.failing", extra={"reason": self.reason, "advice": ADVICE})
+
+    def end(self) -> None:
+        if self.reason:
+            log.info("store.recovered", extra={"since": str(self.since)})
+        self.reason, self.since, self.pause = "", None, 0.0
 
 
 class Store:
@@ -111,7 +134,7 @@ class Store:
         deliver: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
-        connect: disk.Connect = disk.connect,
+        connect: Connect = connect,
     ) -> None:
         """Read what the last run left. A disk that fails is a condition, not an error.
 
@@ -130,20 +153,18 @@ class Store:
         self._clock, self._wall, self._connect = clock, wall, connect
         self._lock = threading.Lock()  # guards all below
         self._claim: int | None = None
-        self._database: disk.Database | None = None
-        self._unsaved = _Unsaved({kind: {} for kind in self._limits})
-        self._waiting = {kind: disk.Tally() for kind in self._limits}
+        self._database: Database | None = None
+        self._spare = Spare({kind: {} for kind in self._limits})
+        self._waiting = {kind: Tally() for kind in self._limits}
         self._event_seq, self._states = 0, dict[str, str]()
         self._receipts: dict[str, tuple[int, bytes]] = {}
         self._dropped = Counter({(kind, reason): 0 for kind in self._limits for reason in REASONS})
         self._unlogged = 0
         self._set_aside: Path | None = None
-        self._trouble, self._since, self._pause, self._retry_at = "", wall(), 0.0, 0.0
-        self._corrupt = self._closed = False
+        self._trouble, self._closed = _Trouble(), False
         self._offset = -clock()  # the clock of the rows runs only while we do
         self._flushed = clock()
         self._run = self._next = -1
-        self._failures = 0
         self._start()
 
     # What the daemon calls
@@ -175,14 +196,13 @@ class Store:
             return
         with self._lock:
             self._queue(self._key(), message)
-            if len(self._unsaved.rows[message.kind]) >= SPARE.get(message.kind, 0) // 2:
+            if self._spare.overdue(message.kind, self._now()):
                 self._write()
-                self._bound()
 
     def flush(self) -> None:
         """Write what has waited long enough; the daemon calls this every round."""
         with self._lock:
-            if self._trouble or self._due():
+            if self._trouble.reason or self._due():
                 self._write()
 
     def history(
@@ -197,8 +217,8 @@ class Store:
         """
         ts = rfc3339(since) if since else None
         with self._lock:
-            fresh = [entry for entry in self._unsaved.entries.values() if entry.suits(machine, event, ts)]
-            before = min(self._unsaved.entries, default=END)
+            fresh = [entry for entry in self._spare.entries.values() if entry.suits(machine, event, ts)]
+            before = min(self._spare.entries, default=END)
         yield from reversed(fresh)
         yield from pages(lambda before: self._page(machine, event, ts, before), before)
 
@@ -207,13 +227,13 @@ class Store:
         with self._lock:
             oldest = min((row.at for kind in self._limits for row in self._rows(kind, -1, END, 1)), default=None)
             return Condition(
-                trouble=self._trouble,
-                since=self._since if self._trouble else None,
+                trouble=self._trouble.reason,
+                since=self._trouble.since,
                 disk_bytes=self._disk_bytes(),
                 waiting={kind: tally.rows for kind, tally in self._waiting.items()},
                 waiting_bytes={kind: tally.size for kind, tally in self._waiting.items()},
                 oldest_s=None if oldest is None else self._now() - oldest,
-                spare=sum(map(len, self._unsaved.rows.values())),
+                spare=sum(map(len, self._spare.rows.values())),
                 dropped=dict(self._dropped),
                 unlogged=self._unlogged,
                 set_aside=self._set_aside,
@@ -224,7 +244,7 @@ class Store:
         with self._lock:
             if self._closed:
                 return
-            self._retry_at = float("-inf")
+            self._trouble.retry_at = float("-inf")
             self._write(everything=True)
             self._closed = True
             if self._database:
@@ -243,11 +263,12 @@ class Store:
         """The broker has them. Unknown keys are ignored: they may have been evicted meanwhile."""
         with self._lock:
             spare = {key for key in keys if self._forget(key)}
-            written = set(keys) - self._unsaved.gone.keys() - (set() if self._trouble else spare)
+            written = set(keys) - self._spare.gone.keys() - (set() if self._trouble.reason else spare)
             for key, gone in self._those(written).items():
-                self._unsaved.gone[key] = gone
+                self._spare.gone[key] = gone
                 if gone and key not in spare:
                     self._waiting[gone.kind].add(-gone.size, -1)
+            self._spare.trim_gone()
 
     @property
     def newest(self) -> int:
@@ -272,50 +293,39 @@ class Store:
         return self._next - 1
 
     def _queue(self, key: int, message: Message) -> None:
-        self._unsaved.rows[message.kind][key] = disk.Row(key, message, self._now())
+        self._spare.rows[message.kind][key] = Row(key, message, self._now())
         self._waiting[message.kind].add(len(message.payload))
 
     def _take(self, change: Change) -> None:
         self._event_seq = max(self._event_seq, change.event_seq)
         for message in change.events:
             key = self._key()
-            self._unsaved.entries[key] = logged(key, message.payload, self._wall())
+            self._spare.entries[key] = logged(key, message.payload, self._wall())
             if self._deliver:
                 self._queue(key, message)
         for note in change.notes:
             key = self._key()
-            self._unsaved.entries[key] = logged(key, note, self._wall())
+            self._spare.entries[key] = logged(key, note, self._wall())
         for transaction, reply in change.receipts.items():
             self._keep_receipt(plain(transaction), self._key(), reply)
         self._states |= change.states
-        self._unsaved.states |= change.states
+        self._spare.states |= change.states
 
     def _keep_receipt(self, transaction: str, key: int, reply: bytes) -> None:
         self._receipts.pop(transaction, None)  # the last one is the newest
         self._receipts[transaction] = key, reply
-        self._unsaved.receipts[key] = transaction, reply
-        for forgotten in list(islice(self._receipts, max(0, len(self._receipts) - disk.RECEIPTS))):
-            self._unsaved.receipts.pop(self._receipts.pop(forgotten)[0], None)
+        self._spare.receipts[key] = transaction, reply
+        for forgotten in list(islice(self._receipts, max(0, len(self._receipts) - RECEIPTS))):
+            self._spare.receipts.pop(self._receipts.pop(forgotten)[0], None)
 
     def _forget(self, key: int) -> bool:
-        """Whether it was in memory only."""
-        for kind, rows in self._unsaved.rows.items():
-            if row := rows.pop(key, None):
-                self._waiting[kind].add(-len(row.message.payload), -1)
-                return True
-        return False
+        """Whether it was in memory."""
+        row = self._spare.pop(key)
+        if row:
+            self._waiting[row.message.kind].add(-len(row.message.payload), -1)
+        return row is not None
 
-    def _bound(self) -> None:
-        """What the disk does not take, and the memory neither, is lost."""
-        for kind, rows in self._unsaved.rows.items():
-            for key in list(islice(rows, max(0, len(rows) - SPARE.get(kind, 0)))):
-                self._lose([disk.Dropped(kind, "unkept", len(rows.pop(key).message.payload))])
-        entries = self._unsaved.entries
-        for key in list(islice(entries, max(0, len(entries) - SPARE[Kind.EVENT]))):
-            del entries[key]
-            self._unlogged += 1
-
-    def _lose(self, dropped: Iterable[disk.Dropped]) -> None:
+    def _lose(self, dropped: Iterable[Dropped]) -> None:
         for kind, reason, size in dropped:
             self._waiting[kind].add(-size, -1)
             self._dropped[kind, reason] += 1
@@ -324,31 +334,33 @@ class Store:
 
     # The file, read
 
-    def _rows(self, kind: Kind, after: int, until: int, limit: int) -> list[disk.Row]:
+    def _rows(self, kind: Kind, after: int, until: int, limit: int) -> list[Row]:
         """What waits, from the file and then from memory, where the newer ones are."""
         found = self._written(kind, after, until, limit)
         seen = {row.key for row in found}  # a transaction that seemed to fail may be in the file after all
-        spare = (row for key, row in self._unsaved.rows[kind].items() if after < key <= until and key not in seen)
+        spare = (row for key, row in self._spare.rows[kind].items() if after < key <= until and key not in seen)
         return found + list(islice(spare, limit - len(found)))
 
-    def _written(self, kind: Kind, after: int, until: int, limit: int) -> list[disk.Row]:
-        found: list[disk.Row] = []
+    def _written(self, kind: Kind, after: int, until: int, limit: int) -> list[Row]:
+        found: list[Row] = []
         while self._database and len(found) < limit:
             try:
                 rows = self._database.rows(kind, after, until, limit)
             except TROUBLES as error:
                 self._fail(error)
                 break
-            found += [row for row in rows if row.key not in self._unsaved.gone]
+            found += [row for row in rows if row.key not in self._spare.gone]
             if len(rows) < limit:
                 break
             after = rows[-1].key
         return found[:limit]
 
-    def _those(self, keys: Collection[int]) -> dict[int, disk.Gone | None]:
+    def _those(self, keys: Collection[int]) -> dict[int, Gone | None]:
         """Which of these the file holds; all of them if it cannot be asked, since they must not come back."""
-        if not keys or self._database is None:
+        if not keys:
             return {}
+        if self._database is None:
+            return dict.fromkeys(keys)
         try:
             return {gone.key: gone for gone in self._database.those(keys)}
         except TROUBLES as error:
@@ -371,73 +383,36 @@ class Store:
     # The file, written
 
     def _due(self) -> bool:
-        removed = bool(self._unsaved.gone) and self._clock() - self._flushed >= FLUSH_S
-        return removed or any(map(self._overdue, self._limits))
-
-    def _overdue(self, kind: Kind) -> bool:
-        """Whether what is in memory of this kind belongs into the file."""
-        rows = self._unsaved.rows[kind]
-        oldest = next(iter(rows.values()), None)
-        return oldest is not None and (
-            kind is Kind.EVENT or self._now() - oldest.at >= SCORES_S or len(rows) >= SPARE.get(kind, 0) // 2
-        )
+        removed = bool(self._spare.gone) and self._clock() - self._flushed >= FLUSH_S
+        return removed or any(self._spare.overdue(kind, self._now()) for kind in self._limits)
 
     def _write(self, *, full: bool = False, everything: bool = False) -> bool:
         """One transaction of all that is due, unless the disk failed a moment ago."""
-        if self._closed or (self._trouble and self._clock() < self._retry_at):
-            self._bound()
-            return False
+        if not self._closed and self._clock() >= self._trouble.retry_at and self._written_all(full, everything):
+            return True
+        self._lose(self._spare.trim())
+        self._unlogged += self._spare.trim_entries()
+        return False
+
+    def _written_all(self, full: bool, everything: bool) -> bool:  # noqa: FBT001 - private
+        everything |= bool(self._trouble.reason)
+        kinds = [kind for kind in self._limits if everything or self._spare.overdue(kind, self._now())]
+        # the failures change the file: only a write that was needed proves that the disk works again
+        numbers = {"event_seq": self._event_seq, "run": self._run, "failures": self._trouble.failures}
         try:
-            kinds = [kind for kind in self._limits if everything or self._trouble or self._overdue(kind)]
-            database = self._opened()
-            dropped = database.write(self._batch(kinds), self._limits, self._now(), full=full or self._precious())
+            database, batch = self._opened(), self._spare.batch(kinds, numbers)
+            dropped = database.write(batch, self._limits, self._now(), full=full or self._spare.precious)
         except (*TROUBLES, ConfigError) as error:
             self._fail(error)
-            self._bound()
             return False
-        self._settle(kinds, dropped)
+        self._spare.clear(kinds)
+        self._trouble.end()
+        self._flushed = self._clock()
+        self._lose(dropped)
         return True
 
-    def _precious(self) -> bool:
-        unsaved = self._unsaved
-        return bool(unsaved.rows[Kind.EVENT] or unsaved.entries or unsaved.states or unsaved.receipts)
-
-    def _batch(self, kinds: Iterable[Kind]) -> disk.Batch:
-        return disk.Batch(
-            # the failures change the file: only a write that was needed proves that the disk works again
-            numbers={"event_seq": self._event_seq, "run": self._run, "failures": self._failures},
-            states=self._unsaved.states,
-            receipts=self._unsaved.receipts,
-            rows=[row for kind in kinds for row in self._unsaved.rows[kind].values()],
-            entries=self._unsaved.entries.values(),
-            gone=self._unsaved.gone,
-        )
-
-    def _settle(self, kinds: Iterable[Kind], dropped: Iterable[disk.Dropped]) -> None:
-        """It is written: forget that it was not."""
-        if self._trouble:
-            log.info("store.recovered", extra={"messages": sum(map(len, self._unsaved.rows.values()))})
-        for kind in kinds:
-            self._unsaved.rows[kind].clear()
-        for part in (self._unsaved.gone, self._unsaved.entries, self._unsaved.states, self._unsaved.receipts):
-            part.clear()
-        self._trouble, self._pause, self._flushed = "", 0.0, self._clock()
-        self._lose(dropped)
-
     def _fail(self, error: Exception) -> None:
-        self._corrupt |= disk.is_corrupt(error)
-        self._failures += 1
-        now, known = self._clock(), self._trouble
-        self._trouble = str(getattr(error, "strerror", None) or error).lower()
-        if known and now < self._retry_at:  # noticed in between, by a reader
-            return
-        first, longest = RETRY_S
-        self._pause = min(longest, max(first, 2 * self._pause))
-        self._retry_at = now + self._pause
-        if not known:
-            self._since = self._wall()
-            advice = "make room on the disk or let it be written; until then events are kept in memory only"
-            log.error("store.failing", extra={"reason": self._trouble, "file": str(self._path), "advice": advice})
+        self._trouble.add(error, self._clock(), self._wall())
 
     # The file, opened
 
@@ -453,48 +428,60 @@ class Store:
         self._next = self._run * RUN
         self._write(full=True)
 
-    def _opened(self) -> disk.Database:
+    def _opened(self) -> Database:
         """The file, opened anew after a failure; the old connection serves until that has succeeded."""
-        if self._database and not self._trouble:
+        if self._database and not self._trouble.reason:
             return self._database
         if self._path and self._claim is None:
-            self._claim = disk.claim(self._path)
-        before = self._move_aside() if self._corrupt else self._database
+            self._claim = claim(self._path)
+        if self._trouble.read_only:
+            self._stop_reading()
+        before = self._move_aside() if self._trouble.corrupt else self._database
         try:
-            database = disk.open_database(self._path, self._connect)
+            return self._replace(before)
         except sqlite3.DatabaseError as error:
-            if not disk.is_corrupt(error):
+            if not is_corrupt(error):
                 raise
-            before = self._move_aside()
-            database = disk.open_database(self._path, self._connect)
-        self._corrupt = False
-        self._replace(before, database)
-        return database
+            return self._replace(self._move_aside())
 
-    def _move_aside(self) -> disk.Database | None:
+    def _stop_reading(self) -> None:
+        """A connection that was opened for reading makes SQLite open all others of the process so."""
+        if self._database and self._path:
+            self._database.close()
+            self._database = None
+
+    def _move_aside(self) -> Database | None:
         """Make room for a new file; the corrupt one, as far as it can be read."""
         if self._path is None:
             return self._database
-        self._set_aside = place = disk.set_aside(self._path)
+        self._set_aside = place = set_aside(self._path)
+        self._trouble.corrupt = False
         log.error("store.corrupt", extra={"file": str(self._path), "moved_to": str(place)})
         if self._database is None:
             with suppress(*TROUBLES):
-                return disk.open_reader(place, self._connect)
+                return open_reader(place, self._connect)
         return self._database
 
-    def _replace(self, before: disk.Database | None, database: disk.Database) -> None:
+    def _replace(self, before: Database | None) -> Database:
+        """Begin with another connection, to the same file or to a new one."""
         known = {kind: tally.rows for kind, tally in self._waiting.items()}
-        numbers = database.numbers()
-        if before and not numbers:
-            self._salvage(before)
-        self._adopt(database, numbers)
+        database = open_database(self._path, self._connect)
+        try:
+            numbers = database.numbers()
+            if before and not numbers:
+                self._salvage(before)
+            self._adopt(database, numbers)
+        except BaseException:
+            database.close()
+            raise
         self._database = database
         if before:
             before.close()
         for kind, rows in known.items():
             self._dropped[kind, "unkept"] += max(0, rows - self._waiting[kind].rows)
+        return database
 
-    def _salvage(self, wreck: disk.Database) -> None:
+    def _salvage(self, wreck: Database) -> None:
         """What can still be read of a lost file belongs into the new one."""
         with suppress(*TROUBLES):
             self._count_on(wreck.numbers())
@@ -505,48 +492,53 @@ class Store:
         with suppress(*TROUBLES):
             self._receipts = _by_transaction(wreck.receipts()) | self._receipts
         for kind in self._limits:
-            self._unsaved.rows[kind] = self._salvaged(wreck, kind) | self._unsaved.rows[kind]
-        self._unsaved.states = dict(self._states)
-        self._unsaved.receipts = {key: (transaction, reply) for transaction, (key, reply) in self._receipts.items()}
-
-    def _salvaged(self, wreck: disk.Database, kind: Kind) -> dict[int, disk.Row]:
-        found: dict[int, disk.Row] = {}
+            self._spare.rows[kind] = self._salvaged(wreck, kind) | self._spare.rows[kind]
         with suppress(*TROUBLES):
-            while len(found) < SPARE.get(kind, 0) and (page := wreck.rows(kind, max(found, default=-1), END, 100)):
+            newest = wreck.history(None, None, None, END)
+            self._event_seq = max(self._event_seq, *(number(entry.body) for entry in newest), 0)
+        self._spare.states = dict(self._states)
+        self._spare.receipts = {key: (transaction, reply) for transaction, (key, reply) in self._receipts.items()}
+
+    def _salvaged(self, wreck: Database, kind: Kind) -> dict[int, Row]:
+        found: dict[int, Row] = {}
+        with suppress(*TROUBLES):
+            while len(found) < ROOM.get(kind, 0) and (page := wreck.rescue(kind, max(found, default=-1))):
                 found |= {row.key: row for row in page}
-        return {key: row for key, row in found.items() if key not in self._unsaved.gone}
+        return {key: row for key, row in found.items() if key not in self._spare.gone}
 
     def _count_on(self, numbers: Mapping[str, int]) -> None:
         self._event_seq = max(self._event_seq, numbers.get("event_seq", 0))
         if self._run < 0 and "run" in numbers:
             self._run = numbers["run"] + 1
-            self._failures += numbers.get("failures", 0)
+            self._trouble.failures += numbers.get("failures", 0)
 
-    def _adopt(self, database: disk.Database, numbers: Mapping[str, int]) -> None:
+    def _adopt(self, database: Database, numbers: Mapping[str, int]) -> None:
         """Put what the file holds under what memory knows, which is newer."""
+        states, receipts, latest = database.states(), database.receipts(), database.latest()
+        gone = database.those(self._spare.gone)
+        kept = database.those([key for rows in self._spare.rows.values() for key in rows])
         self._count_on(numbers)
         self._run = max(self._run, 0)
-        self._states = database.states() | self._states
-        self._receipts = _by_transaction(database.receipts()) | self._receipts
-        self._catch_up(database.latest())
-        unsaved = self._unsaved
-        unsaved.gone = {gone.key: gone for gone in database.those(unsaved.gone)}
-        for kept in database.those([key for rows in unsaved.rows.values() for key in rows]):
-            unsaved.rows[kept.kind].pop(kept.key, None)
+        self._states = states | self._states
+        self._receipts = _by_transaction(receipts) | self._receipts
+        self._catch_up(latest)
+        self._spare.gone = {removed.key: removed for removed in gone}
+        for row in kept:  # written by a transaction that seemed to fail
+            self._spare.rows[row.kind].pop(row.key, None)
         self._waiting = {kind: self._tally(database, kind) for kind in self._limits}
 
     def _catch_up(self, latest: float) -> None:
         """Let the rows' clock go on where the last run left it."""
         missing = max(0.0, latest - self._now())
         self._offset += missing
-        for rows in self._unsaved.rows.values():
+        for rows in self._spare.rows.values():
             rows.update({key: row._replace(at=row.at + missing) for key, row in rows.items()})
 
-    def _tally(self, database: disk.Database, kind: Kind) -> disk.Tally:
-        tally = disk.Tally(database.held[kind].rows, database.held[kind].size)
-        for row in self._unsaved.rows[kind].values():
+    def _tally(self, database: Database, kind: Kind) -> Tally:
+        tally = Tally(database.held[kind].rows, database.held[kind].size)
+        for row in self._spare.rows[kind].values():
             tally.add(len(row.message.payload))
-        for gone in self._unsaved.gone.values():
+        for gone in self._spare.gone.values():
             if gone and gone.kind is kind:
                 tally.add(-gone.size, -1)
         return tally
@@ -571,7 +563,7 @@ def read_history(
     """
     ts = rfc3339(since) if since else None
     try:
-        database = disk.open_reader(path)
+        database = open_reader(path)
         try:
             yield from pages(lambda before: database.history(machine, event, ts, before))
         finally:
