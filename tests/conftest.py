@@ -228,6 +228,7 @@ class Broker:
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     recorders: list[Recorder] = field(default_factory=list)
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         config = self.folder / "mosquitto.conf"
@@ -255,6 +256,7 @@ class Broker:
         yield f"allow_anonymous {'false' if self.credentials else 'true'}"
         if self.credentials:
             yield f"password_file {self._password_file()}"
+        yield from self.settings
 
     def _password_file(self) -> Path:
         file = self.folder / "mosquitto.passwords"
