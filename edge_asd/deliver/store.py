@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -562,10 +562,26 @@ def read_history(
         ConfigError: there is no such file, or nothing that can be read.
     """
     ts = rfc3339(since) if since else None
+    with _reading(path) as database:
+        yield from pages(lambda before: database.history(machine, event, ts, before))
+
+
+def read_states(path: Path) -> dict[str, str]:
+    """Machine and state as last committed, from another process than the daemon's.
+
+    Raises:
+        ConfigError: there is no such file, or nothing that can be read.
+    """
+    with _reading(path) as database:
+        return database.states()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Database]:
     try:
         database = open_reader(path)
         try:
-            yield from pages(lambda before: database.history(machine, event, ts, before))
+            yield database
         finally:
             database.close()
     except TROUBLES as error:

@@ -139,12 +139,13 @@ class Voice:
         return {
             "event_seq": stamp.seq,
             "alarm_id": raised_by,
-            "alarm": self._condition(standing, stamp.ts),
+            "alarm": self.condition(standing, stamp.ts),
             "evidence": self._evidence(standing.alarm, standing.clip) if standing.clip else None,
             "model": self.model,
         }
 
-    def _condition(self, standing: Standing, now: datetime) -> Condition:
+    def condition(self, standing: Standing, now: datetime) -> Condition:
+        """The alarm as it stands, in the words of the contract."""
         alarm = standing.alarm
         return Condition(
             state=alarm.state,

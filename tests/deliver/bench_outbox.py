@@ -236,11 +236,11 @@ def naive_day(path: Path, *, connected: bool) -> None:
 def main(folder: Path) -> None:
     """Print both."""
     size = (len(SCORE.payload), len(EVENT.payload))
-    print(f"payloads of {size[0]} and {size[1]} bytes, SQLite {sqlite3.sqlite_version}, in {folder}")  # noqa: T201
+    print(f"payloads of {size[0]} and {size[1]} bytes, SQLite {sqlite3.sqlite_version}, in {folder}")
     with tempfile.TemporaryDirectory(dir=folder) as here:
         for lines in (speeds, wear):
             for line in lines(Path(here)):
-                print(line, flush=True)  # noqa: T201
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

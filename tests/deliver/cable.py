@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Cable:
     """Passes bytes both ways; may answer MQTT 5 like a broker that has never heard of it."""
 
-    def __init__(self, target: int, *, refuse_mqtt_5: bool) -> None:
+    def __init__(self, target: int, *, refuse_mqtt_5: bool = False) -> None:
         self._target, self._refuse, self._whole = target, refuse_mqtt_5, threading.Event()
         self._whole.set()
         self._ends: list[socket.socket] = []
@@ -28,6 +28,11 @@ class Cable:
         self.cut_after: int | None = None
         """bytes from the node, after which it breaks"""
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def whole(self) -> bool:
+        """Whether new connections get through."""
+        return self._whole.is_set()
 
     def cut(self) -> None:
         """End every connection, and all that are tried."""
@@ -57,7 +62,11 @@ class Cable:
             if not first or (self._refuse and level == 5):
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # nobody is there
+                near.close()
+                continue
             far.sendall(first)
             self._ends += [near, far]
             for here, there, to_broker in ((near, far, True), (far, near, False)):

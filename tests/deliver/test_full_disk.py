@@ -136,26 +136,6 @@ def full_while_it_runs(disk: Disk) -> None:
     goes_on_from_memory_and_recovers(disk, store, filler.unlink, 10)
 
 
-def full_and_nothing_is_left_to_be_written(disk: Disk) -> None:
-    """It works again when something was written, not when nothing had to be."""
-    store = disk.store()
-    filler = disk.fill()
-    store.put(Message("score", b"x" * 5000, Kind.SCORE))
-    disk.now += 61
-    store.flush()
-    assert store.condition().trouble
-    store.remove([store.newest])
-    for _ in range(3):
-        disk.now += 31
-        store.flush()
-        assert store.condition().trouble
-    filler.unlink()
-    disk.now += 31
-    store.flush()
-    assert not store.condition().trouble
-    store.close()
-
-
 def full_at_the_first_start(disk: Disk) -> None:
     filler = disk.fill()
     goes_on_from_memory_and_recovers(disk, disk.store(), filler.unlink, 0)
@@ -234,7 +214,6 @@ CASES = {
     case.__name__: case
     for case in (
         full_while_it_runs,
-        full_and_nothing_is_left_to_be_written,
         full_at_the_first_start,
         full_at_a_later_start,
         full_after_a_kill,

@@ -263,6 +263,7 @@ def test_scores_wait_as_well_and_come_after_events(broker: Mosquitto, eventually
         put(publisher, shelf, 1, Kind.SCORE)
         last(said, 6)
 
+        eventually(lambda: publisher.traffic().published[Kind.SCORE] == 4, 10, "the last was confirmed")
         traffic = publisher.traffic()
     assert (traffic.published[Kind.EVENT], traffic.published[Kind.SCORE]) == (3, 4)
 
