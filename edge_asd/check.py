@@ -14,7 +14,7 @@ from edge_asd.capture.opening import open_source
 from edge_asd.config import load_config
 from edge_asd.daemon import bundle_path
 from edge_asd.deliver.message import Topics
-from edge_asd.deliver.mqtt import MqttPublisher
+from edge_asd.deliver.probe import probe
 from edge_asd.errors import ConfigError, EdgeAsdError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from edge_asd.config import Config, SourceSettings
 
-CONNECT_S = 5.0
 HEAR_S = 5.0
 
 
@@ -104,19 +103,12 @@ def _port(config: Config) -> str:
 
 
 def _broker(config: Config) -> str:
-    """A node of another name, so that a daemon that runs already is not thrown out."""
+    """As ``edge-asd mqtt test`` does, in one line."""
     if config.mqtt is None:
         return "none"
-    publisher = MqttPublisher(config.mqtt.broker(), Topics(f"{config.node}-check", config.mqtt.base))
-    try:
-        deadline = time.monotonic() + CONNECT_S
-        while time.monotonic() < deadline:
-            if publisher.traffic().connected:
-                return f"{config.mqtt.host}:{config.mqtt.port} accepts us"
-            time.sleep(0.05)
-        trouble = publisher.traffic().trouble
-    finally:
-        publisher.close(timeout=1.0)
     where = f"mqtt.host {config.mqtt.host!r}, mqtt.port {config.mqtt.port}"
-    msg = f"{where}: {trouble}; is it running, are host, port and password right?"
-    raise ConfigError(msg)
+    for stage in probe(config.mqtt.broker(), Topics(config.node, config.mqtt.base)):
+        if not stage.well:
+            msg = f"{where}: {stage.name}: {stage.said}; {stage.advice}"
+            raise ConfigError(msg)
+    return f"{config.mqtt.host}:{config.mqtt.port} accepts us, and what we publish comes back"

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a frame is too small to share; threads that wait burn a core
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from edge_asd.errors import ConfigError, EdgeAsdError
 from edge_asd.observe.log import start_logging
+from edge_asd.operate import alarm, events
+from edge_asd.screen import Json, show
 
 if TYPE_CHECKING:
     from edge_asd.bench import Timing
@@ -38,7 +39,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+mqtt = typer.Typer(no_args_is_help=True, help="Look at the broker.")
+app.add_typer(mqtt, name="mqtt")
+app.add_typer(alarm, name="alarm")
+app.command()(events)
 BundleFile = Annotated[Path | None, typer.Option("--bundle", help="NAME.asd; the built-in one by default.")]
 HeadKey = Annotated[str | None, typer.Option("--head", help="Machine identity, set/machine/section.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deploy/edge-asd.toml.")]
@@ -126,7 +130,7 @@ def score(
             numbers = (f"{clip.surprise:.2f}", str(clip.health_index), f"{clip.score:.2f}", f"{clip.level_dbfs:.1f}")
             table.add_row(str(file), *numbers, parts_said)
     if not as_json and table.row_count:
-        _show(table)
+        show(table)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -143,7 +147,7 @@ def devices(as_json: Json = False) -> None:
     for device in listed:
         table.add_row(f"microphone:{device.token}", device.name, str(device.channels), str(device.rate))
     if listed:
-        _show(table)
+        show(table)
     else:
         print("no microphone found; is it plugged in, and may this user read /dev/snd?")
 
@@ -159,6 +163,32 @@ def check(config: ConfigFile) -> None:
         findings.append(finding)
         print(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what}: {finding.said}", flush=True)
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+
+
+@mqtt.command("test")
+def try_broker(config: ConfigFile, as_json: Json = False) -> None:
+    """Try the broker stage by stage, from its name to a message that comes back, and say what to mend."""
+    from edge_asd.config import load_config  # noqa: PLC0415
+    from edge_asd.deliver.message import Topics  # noqa: PLC0415
+    from edge_asd.deliver.probe import probe  # noqa: PLC0415
+
+    settings = load_config(config)
+    if settings.mqtt is None:
+        msg = f"{config}: no broker is configured; add a table [mqtt] with its host"
+        raise ConfigError(msg)
+    start_logging("error")
+    well = True
+    for stage in probe(settings.mqtt.broker(), Topics(settings.node, settings.mqtt.base)):
+        well = stage.well
+        if as_json:
+            print(json.dumps(asdict(stage)), flush=True)
+        else:
+            advice = "" if well else f"; {stage.advice}"
+            print(
+                f"{'ok  ' if well else 'FAIL'}  {stage.name}: {stage.said}{advice}  ({1e3 * stage.seconds:.0f} ms)",
+                flush=True,
+            )
+    raise typer.Exit(0 if well else 1)
 
 
 @app.command()
@@ -177,7 +207,7 @@ def bench(
     if as_json:
         print(json.dumps({"stages": [asdict(timing) for timing in timings], "real_time_factor": share}))
         return
-    _show(_timings(timings))
+    show(_timings(timings))
     print(f"a clip takes {100 * share:.2f} % of the time it lasts (real-time factor {share:.4f})")
 
 
@@ -215,15 +245,6 @@ def _address(text: str) -> tuple[str, int]:
         msg = f"--mqtt wants HOST:PORT, such as localhost:1883, got {text!r}"
         raise ConfigError(msg) from error
     return broker.host, broker.port
-
-
-def _show(table: Table) -> None:
-    """As wide as the terminal; piped, as wide as it needs."""
-    console = Console()
-    if not console.is_terminal:
-        table.box = None
-        console = Console(width=1000)
-    console.print(table)
 
 
 def _timings(timings: list[Timing]) -> Table:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -13,12 +14,24 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, SettingsConfigDict, SettingsError
 
-from edge_asd.alarm.alarm import Policy
+from edge_asd.alarm.alarm import Policy, Priority
+from edge_asd.alarm.flood import Flood
 from edge_asd.capture.opening import SourceSpec
-from edge_asd.deliver.message import NAME, Topics
+from edge_asd.deliver.command import ALLOWED
+from edge_asd.deliver.message import NAME, Kind, Topics, Verb
+from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Broker, Tls
 from edge_asd.errors import ConfigError
 
@@ -35,6 +48,19 @@ Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 def node_name() -> str:
     """This computer's name, as far as it can stand in a topic."""
     return re.sub(r"[^a-zA-Z0-9_-]+", "-", socket.gethostname().partition(".")[0]).strip("-") or "node"
+
+
+SERVICE_STATE = Path("/var/lib/edge_asd")
+"""what the unit's StateDirectory becomes"""
+
+
+def state_folder() -> Path:
+    """Where state is kept that was not told: as systemd says, as the service here does, or under the user's home."""
+    if told := os.environ.get("STATE_DIRECTORY"):
+        return Path(told.partition(":")[0])
+    if os.access(SERVICE_STATE, os.R_OK | os.X_OK):
+        return SERVICE_STATE
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "edge_asd"
 
 
 class _Table(BaseModel):
@@ -65,12 +91,14 @@ class MqttSettings(_Table):
     username: str | None = None
     password: SecretStr | None = None
     base: str = "edge_asd"
+    discovery: str = "homeassistant"
+    commands: frozenset[Verb] = ALLOWED
     tls: TlsSettings | None = None
 
-    @field_validator("base")
+    @field_validator("base", "discovery")
     @classmethod
-    def _base_is_a_topic(cls, base: str) -> str:
-        return Topics("node", base).base
+    def _prefix_is_a_topic(cls, prefix: str, info: ValidationInfo) -> str:
+        return Topics("node", prefix).base if prefix or info.field_name == "base" else ""
 
     def broker(self) -> Broker:
         """As the publisher wants it."""
@@ -98,6 +126,28 @@ class MetricSettings(_Table):
         """Host and port; None when metrics are off."""
         host, _, port = self.listen.rpartition(":")
         return (host.strip("[]"), int(port)) if self.listen else None
+
+
+class OutboxSettings(_Table):
+    """``[outbox]``: how much may wait on disk while the broker is away."""
+
+    event_mb: float = Field(default=64, gt=0, allow_inf_nan=False)
+    score_mb: float = Field(default=64, gt=0, allow_inf_nan=False)
+    score_days: float = Field(default=14, gt=0, allow_inf_nan=False)
+
+    def limits(self) -> dict[Kind, Limit]:
+        """As the store wants it; an event waits until its own space is used up."""
+        return {
+            Kind.EVENT: Limit(int(self.event_mb * 1e6)),
+            Kind.SCORE: Limit(int(self.score_mb * 1e6), self.score_days * 86_400),
+        }
+
+
+class EvidenceSettings(_Table):
+    """``[evidence]``: sound that is kept for people to listen to."""
+
+    enabled: bool = False
+    quota_mb: float = Field(default=100, gt=0, allow_inf_nan=False)
 
 
 class SourceSettings(_Table):
@@ -128,11 +178,14 @@ class AlarmSettings(_Table):
     deadband: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     on_delay: int = Field(default=3, ge=1)
     off_delay: int = Field(default=6, ge=1)
+    re_alarm: int = Field(default=0, ge=0)
+    latch: bool = False
+    priority: Priority = Priority.HIGH
+    chatter_clips: int = Field(default=60, ge=0)
 
     def policy(self, threshold: float) -> Policy:
         """With the bundle's threshold where none is set here."""
-        own = threshold if self.threshold is None else self.threshold
-        return Policy(own, self.deadband, self.on_delay, self.off_delay)
+        return Policy(**self.model_dump() | {"threshold": threshold if self.threshold is None else self.threshold})
 
 
 class MachineSettings(_Table):
@@ -157,10 +210,23 @@ class Config(BaseSettings):
 
     node: Name = Field(default_factory=node_name)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    state_dir: Path | None = Field(default_factory=state_folder)
     mqtt: MqttSettings | None = None
+    outbox: OutboxSettings = OutboxSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    flood_limit: int = Field(default=10, ge=0)
     metrics: MetricSettings = MetricSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)
     machines: dict[Name, MachineSettings] = Field(min_length=1)
+
+    def flood(self) -> Flood:
+        """How many alarms are told one by one; without a limit, all."""
+        limit = self.flood_limit or 2**62
+        return Flood(limit=limit, calm=limit // 2)
+
+    def digest(self) -> str:
+        """SHA-256 of the settings in force, passwords left out: nodes set up alike have the same."""
+        return hashlib.sha256(self.model_dump_json(exclude={"node", "state_dir"}).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _machines_have_ears(self) -> Config:

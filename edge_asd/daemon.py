@@ -1,4 +1,4 @@
-"""Who starts whom: ears, listeners, alarms and messengers in one loop on one thread.
+"""Who starts whom: ears, listeners, the desk and messengers in one loop on one thread.
 
 Capture runs in child processes, MQTT and Prometheus in threads of their own; all that decides anything happens here.
 """
@@ -6,51 +6,69 @@ Capture runs in child processes, MQTT and Prometheus in threads of their own; al
 from __future__ import annotations
 
 import logging
+import math
+import random
 import signal
 import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edge_asd.alarm.alarm import Alarm, advance
+from edge_asd.alarm.alarm import Transition
 from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import open_source
 from edge_asd.capture.source import SourceState
-from edge_asd.deliver.message import Device, Info, Model, Source, Stamp, Topics, Voice
+from edge_asd.deliver.command import ALLOWED, Gate, Saved
+from edge_asd.deliver.control import Control
+from edge_asd.deliver.discovery import Discovery
+from edge_asd.deliver.message import Kind, Topics
 from edge_asd.deliver.mqtt import MqttPublisher
+from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Model, Source
 from edge_asd.deliver.publisher import NullPublisher
-from edge_asd.errors import ConfigError
-from edge_asd.observe.clock import clock_synced
+from edge_asd.deliver.store import Store
+from edge_asd.deliver.voice import Stamp, Voice, source_level
+from edge_asd.desk import Desk
+from edge_asd.errors import AudioError, ConfigError
+from edge_asd.observe.board import free_bytes, temperature_c
+from edge_asd.observe.clock import Clock, clock_synced
+from edge_asd.observe.evidence import LONGEST_S, Archive, Tail
 from edge_asd.observe.metric import MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
-from edge_asd.score.clip import ClipScore, Skipped
+from edge_asd.score.clip import Skipped
 from edge_asd.signal.health import Fault
+from edge_asd.signal.level import measure
+from edge_asd.ward import Ward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from edge_asd.alarm.alarm import Policy, Transition
+    from edge_asd.alarm.alarm import Alarm, Policy
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
-    from edge_asd.deliver.publisher import Publisher
+    from edge_asd.deliver.message import Message
+    from edge_asd.deliver.publisher import Incoming, Publisher
+    from edge_asd.score.clip import ClipScore
     from edge_asd.score.listener import Listener
     from edge_asd.signal.segment import Block
 
 log = logging.getLogger("edge_asd")
 
-PATIENCE = 3.0
-"""clip lengths without a score before a machine counts as unheard"""
 NAP_S = 0.05
 """how long the loop rests between rounds"""
+LEVEL_S = 10.0
+"""between two levels of a source"""
+HEALTH_S = 60.0
+"""between two words on the node's own health"""
+BIRTH_S = 5.0
+"""Home Assistant starts: at most so long until all is introduced again, by chance, lest all nodes speak at once"""
 BACKLOG_S = 0.5
 """audio in one round from which on it does not rest: a source is behind, or as fast as it is read"""
 UNFIT = {Fault.SILENT: SourceState.SILENT, Fault.STUCK: SourceState.STUCK, Fault.CLIPPING: SourceState.CLIPPING}
@@ -85,32 +103,6 @@ class Nobody:
         """Unseen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Both kinds of time."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Ward:
-    """One machine that is listened to."""
-
-    name: str
-    ear: Ear
-    listener: Listener
-    voice: Voice
-    policy: Policy
-    last_scored: float
-    """monotonic seconds; the start counts as a score, so that the first clip has its time"""
-    alarm: Alarm = field(default_factory=Alarm)
-    raised_by: str | None = None
-    """id of the event that raised the alarm"""
-    online: bool | None = None
-    """availability as last published"""
-
-
 class Daemon:
     """Listens until it is told to stop, or every source has ended."""
 
@@ -128,11 +120,12 @@ class Daemon:
             ConfigError: a source cannot be, or its machines want different sample rates.
             BundleError: a bundle cannot be used here.
         """
-        self._config, self._audience, self._clock = config, audience or Nobody(), clock or Clock()
+        self._config, self._audience, self.clock = config, audience or Nobody(), clock or Clock()
         self._notifier = notifier or Notifier.from_environment()
         self._stop = threading.Event()
-        self._boot_id = uuid.uuid4().hex[:8]
-        self._scores, self._events = 0, 0
+        self.boot_id = uuid.uuid4().hex[:8]
+        self._born, self._started = self.clock.monotonic(), self.clock.wall()
+        self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
         bundles = {name: open_bundle(bundle_path(name)) for name in {m.bundle for m in config.machines.values()}}
@@ -142,7 +135,19 @@ class Daemon:
         self.metrics = self._metrics(bundles)
         for ward in self.wards.values():
             self._time_inference(ward)
+        self._store = self._open_store()
+        self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
+        self._discovery = (
+            Discovery(self._topics, version("edge-asd"), self._gate.allowed, config.mqtt.discovery)
+            if config.mqtt and config.mqtt.discovery
+            else None
+        )
+        self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
+        self._control: Control | None = None
+        self._tails = {n: Tail(int(LONGEST_S * self._rate(n))) for n in self.ears if config.evidence.enabled}
+        self._spoke: dict[str, float] = {}
+        self._introduce_at, self._health_at = math.inf, 0.0
         self._told: dict[str, tuple[SourceState, str]] = {}
         self._status, self._fed = "", float("-inf")
 
@@ -158,11 +163,13 @@ class Daemon:
                 if self.step() < BACKLOG_S:
                     self._stop.wait(NAP_S)
             self._notifier.stopping()
-            log.info("daemon.stopped", extra={"clips": self._scores, "alarms": self._events})
+            log.info("daemon.stopped", extra={"clips": self._scores, "alarms": self._alarms})
 
     def step(self) -> float:
         """One round over all ears; the most audio that any had, seconds."""
         heard = [self._listen(name, ear) for name, ear in self.ears.items()]
+        self._attend()
+        self.desk.elapse()
         self._tell_state()
         return max(heard)
 
@@ -172,30 +179,35 @@ class Daemon:
         block = ear.read()
         if block is None:
             return 0.0
-        self.metrics.heard(name, block.samples.size, self._clock.wall().timestamp())
+        self.metrics.heard(name, block.samples.size, self.clock.wall().timestamp())
         self._audience.heard(name, block)
+        if name in self._tails:
+            self._tails[name].push(block)
         mine = [ward for ward in self.wards.values() if ward.ear is ear]
         for ward in mine:
             for result in ward.listener.push(block):
                 self._take(ward, result)
         self.metrics.lost(name, ear.loss)
-        return block.samples.size / mine[0].listener.windows.sample_rate
+        self._measure(name, block)
+        return block.samples.size / self._rate(name)
 
     def _take(self, ward: Ward, result: ClipScore | Skipped) -> None:
         if isinstance(result, Skipped):
             self._skip(ward, result)
             return
-        ward.last_scored = self._clock.monotonic()
+        ward.last_scored = self.clock.monotonic()
         ward.ear.declare(SourceState.OK, "clips are scored")
-        ended = self._when(ward, result.start + result.samples)
+        ended = ward.when(result.start + result.samples, self.clock.wall())
         self.metrics.scored(ward.name, result, ward.policy.threshold, ended.timestamp())
         self.metrics.heard(ward.ear.name, 0, ended.timestamp(), result.level_dbfs)
         self._audience.scored(ward.name, result, ward.policy)
         self._scores += 1
-        self.publisher.publish(self._topics.score(ward.voice.score(self._stamp(self._scores, ended), result)))
-        ward.alarm, transition = advance(ward.policy, ward.alarm, result.surprise, result.start)
-        if transition:
-            self._announce(ward, transition, result)
+        stamp = Stamp(self.boot_id, self._scores, ended, clock_synced())
+        self._store.put(self._topics.score(ward.voice.score(stamp, result)))
+        self.publisher.wake()
+        for transition in self.desk.judge(ward, result):
+            self._alarms += transition is Transition.ACTIVATED
+            self._audience.changed(ward.name, transition, ward.alarm, result)
 
     def _skip(self, ward: Ward, skipped: Skipped) -> None:
         self.metrics.skipped(ward.name, skipped)
@@ -204,38 +216,64 @@ class Daemon:
         else:
             ward.ear.declare(UNFIT.get(Fault(skipped.reason), SourceState.FAILED), f"audio is {skipped.reason}")
 
-    def _announce(self, ward: Ward, transition: Transition, clip: ClipScore) -> None:
-        self._events += 1
-        stamp = self._stamp(self._events, self._when(ward, clip.start + clip.samples))
-        since = self._when(ward, ward.alarm.since or 0)
-        event, state = ward.voice.transition(stamp, transition, ward.alarm, since, clip, ward.raised_by)
-        ward.raised_by = event.alarm_id
-        self.publisher.publish(self._topics.event(event))
-        self.publisher.publish(self._topics.alarm(state))
-        self.metrics.alarm(ward.name, active=ward.alarm.active, transition=transition)
-        self._audience.changed(ward.name, transition, ward.alarm, clip)
-        log.warning(f"alarm.{transition}", extra={"machine": ward.name, "surprise": round(clip.surprise, 2)})  # noqa: G004 - a name
+    def _measure(self, name: str, block: Block) -> None:
+        """How loud it is, once a clip at most: the latest block speaks for all."""
+        now = self.clock.monotonic()
+        if now - self._spoke.get(name, -math.inf) >= LEVEL_S:
+            self._spoke[name] = now
+            level = measure(block.samples, self._rate(name))
+            said = source_level(self._config.node, name, self.clock.wall(), level, clock_synced=clock_synced())
+            self.publisher.publish(self._topics.level(said))
 
-    def _when(self, ward: Ward, index: int) -> datetime:
-        """Wall time of a sample: now, less the audio heard since; a device's clock may drift for years."""
-        since = (ward.ear.heard - index) / ward.listener.windows.sample_rate
-        return datetime.fromtimestamp(self._clock.wall().timestamp() - since, UTC)
+    # What operators want
 
-    def _stamp(self, seq: int, moment: datetime) -> Stamp:
-        return Stamp(self._boot_id, seq, moment, clock_synced())
+    def _attend(self) -> None:
+        for incoming in self.publisher.incoming():
+            if self._discovery and incoming.topic == self._discovery.birth:
+                self._greet(incoming)
+            elif reply := self.desk.obey(incoming):
+                self.publisher.publish(reply)
+        for asked in self._control.asked() if self._control else ():
+            asked.answer(self.desk.ask(asked))
+        if self.clock.monotonic() >= self._introduce_at:
+            self._introduce_at = math.inf
+            self.introduce()
+
+    def _greet(self, birth: Incoming) -> None:
+        if birth.payload == b"online" and not birth.retained:
+            self._introduce_at = self.clock.monotonic() + random.uniform(0, BIRTH_S)  # noqa: S311 - spreads load
+
+    def snapshot(self, ward: Ward, seconds: float) -> Saved:
+        """Keep the last of what was heard.
+
+        Raises:
+            AudioError: the settings forbid it, nothing was heard, or the disk fails.
+        """
+        if not (self._tails and self._config.state_dir):
+            msg = "no sound is kept here; set evidence.enabled = true where no speech is heard"
+            raise AudioError(msg)
+        rate = self._rate(ward.ear.name)
+        samples = self._tails[ward.ear.name].last(int(seconds * rate))
+        if not samples.size:
+            msg = f"nothing was heard of {ward.name} yet"
+            raise AudioError(msg)
+        archive = Archive(self._config.state_dir / "clips", int(self._config.evidence.quota_mb * 1e6))
+        kept = archive.keep(ward.name, samples, rate, self.clock.wall())
+        return Saved(file=str(kept.file), seconds=samples.size / rate, sha256=kept.sha256)
 
     # What others are told of the daemon itself
 
     def _tell_state(self) -> None:
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         for ear in self.ears.values():
             if self._told.get(ear.name) != (ear.state, ear.reason):
                 self._tell_source(ear)
         for ward in self.wards.values():
-            online = ward.ear.state is SourceState.OK and not self._overdue(ward, now)
+            online = ward.ear.state is SourceState.OK and not ward.overdue(now)
             if online is not ward.online:
                 ward.online = online
                 self.publisher.publish(self._topics.availability(ward.name, online=online))
+        self._tell_health(now)
         self._feed_watchdog(now)
         self._tell_status()
 
@@ -245,7 +283,7 @@ class Daemon:
         if period is None or now - self._fed < period / 4:
             return
         listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
-        if not any(self._overdue(ward, now) for ward in listening):
+        if not any(ward.overdue(now) for ward in listening):
             self._notifier.alive()
             self._fed = now
 
@@ -261,9 +299,9 @@ class Daemon:
             source=ear.name,
             state=ear.state,
             reason=ear.reason,
-            since=self._clock.wall(),
+            since=self.clock.wall(),
             device=Device(token=spec.input.partition(":")[2], name=spec.input),
-            sample_rate_hz=next(w.listener.windows.sample_rate for w in self.wards.values() if w.ear is ear),
+            sample_rate_hz=self._rate(ear.name),
             restarts=ear.restarts,
         )
         self.publisher.publish(self._topics.source(said))
@@ -280,10 +318,57 @@ class Daemon:
             self._status = status
             self._notifier.status(status)
 
-    @staticmethod
-    def _overdue(ward: Ward, now: float) -> bool:
-        windows = ward.listener.windows
-        return now - ward.last_scored > PATIENCE * windows.clip / windows.sample_rate
+    def health(self) -> Health:
+        """How the node itself is."""
+        traffic, store, config = self.publisher.traffic(), self._store.condition(), self._config
+        checks = [
+            Check(name=f"source {e.name}", well=e.state is SourceState.OK, said=e.reason) for e in self.ears.values()
+        ]
+        if config.mqtt:
+            deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""
+            well = traffic.connected and not deaf
+            checks.append(Check(name="broker", well=well, said=traffic.trouble or deaf or "connected"))
+        checks.append(Check(name="store", well=not store.trouble, said=store.trouble or "kept on disk"))
+        return Health(
+            node=config.node,
+            boot_id=self.boot_id,
+            ts=self.clock.wall(),
+            clock_synced=clock_synced(),
+            version=version("edge-asd"),
+            uptime_s=self.clock.monotonic() - self._born,
+            well=all(check.well for check in checks),
+            checks=tuple(checks),
+            outbox=Backlog(
+                messages=sum(store.waiting.values()),
+                size_bytes=sum(store.waiting_bytes.values()),
+                kept=not store.trouble,
+                trouble=store.trouble or None,
+                dropped={
+                    "event": sum(n for (kind, _), n in store.dropped.items() if kind is Kind.EVENT),
+                    "score": sum(n for (kind, _), n in store.dropped.items() if kind is Kind.SCORE),
+                },
+            ),
+            disk_free_bytes=free_bytes(config.state_dir) if config.state_dir else None,
+            temperature_celsius=temperature_c(),
+        )
+
+    def introduce(self) -> None:
+        """Say again, to whoever has just come, what is here and how it is."""
+        self._describe()
+        for message in self._discovered():
+            self.publisher.publish(message)
+        self.desk.introduce()
+        for ward in self.wards.values():
+            ward.online = None
+        self._told.clear()
+
+    def _tell_health(self, now: float) -> None:
+        if now >= self._health_at and self.publisher.traffic().connected:
+            self._health_at = now + HEALTH_S
+            self.publisher.publish(self._topics.health(self.health()))
+
+    def _rate(self, source: str) -> int:
+        return next(w.listener.windows.sample_rate for w in self.wards.values() if w.ear.name == source)
 
     # Getting ready
 
@@ -293,30 +378,65 @@ class Daemon:
             server = self.metrics.serve(*config.metrics.address)
             stack.callback(server.close)
             log.info("metrics.listening", extra={"port": server.port})
+        stack.callback(self._store.close)
+        self._listen_at_the_box(stack)
         if config.mqtt:
-            self.publisher = MqttPublisher(config.mqtt.broker(), self._topics)
+            birth = (self._discovery.birth,) if self._discovery else ()
+            self.publisher = MqttPublisher(
+                config.mqtt.broker(), self._topics, self._store, (*self._topics.commands, *birth)
+            )
             stack.callback(self.publisher.close)
-        self.metrics.watch(self.publisher.traffic)
+        self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
         for ear in self.ears.values():
             stack.callback(ear.close)
-        self._introduce()
+        self.introduce()
         self.step()
         self._notifier.ready(self._status)
         log.info("daemon.ready", extra={"node": config.node, "machines": list(self.wards)})
 
-    def _introduce(self) -> None:
-        now = self._clock.wall()
+    def _open_store(self) -> Store:
+        config = self._config
+        path = config.state_dir and config.state_dir / "edge-asd.db"
+        clock = self.clock
+        return Store(
+            path, config.outbox.limits(), deliver=config.mqtt is not None, clock=clock.monotonic, wall=clock.wall
+        )
+
+    def _listen_at_the_box(self, stack: ExitStack) -> None:
+        if self._config.state_dir is None:
+            return
+        try:
+            self._control = Control(self._config.state_dir)
+        except OSError as error:
+            log.warning("control.absent", extra={"reason": f"no commands at the box: {error}"})
+        else:
+            stack.callback(self._control.close)
+
+    def _describe(self) -> None:
         info = Info(
             node=self._config.node,
-            boot_id=self._boot_id,
-            ts=now,
+            boot_id=self.boot_id,
+            ts=self._started,
             version=version("edge-asd"),
+            versions={name: version(name) for name in ("numpy", "onnxruntime", "paho-mqtt")},
+            config_sha256=self._config.digest(),
+            commands=tuple(sorted(self._gate.allowed)),
             machines={name: ward.voice.model for name, ward in self.wards.items()},
             sources=tuple(self.ears),
         )
         self.publisher.publish(self._topics.info(info))
-        for ward in self.wards.values():
-            self.publisher.publish(self._topics.alarm(ward.voice.alarm(self._stamp(0, now), ward.alarm, None)))
+
+    def _discovered(self) -> Iterator[Message]:
+        """What Home Assistant makes its devices of; what it is not to show any more comes empty."""
+        if self._discovery is None:
+            return
+        yield self._discovery.node(self.ears, self.health())
+        for name, ward in self.wards.items():
+            windows = ward.listener.windows
+            yield self._discovery.machine(name, ward.ear.name, windows.clip / windows.sample_rate)
+        for name in self._store.recall().keys() - self.wards.keys():
+            yield self._discovery.removed(name)
+            yield from self._topics.forgotten(name)
 
     def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
         ears = {}
@@ -333,7 +453,7 @@ class Daemon:
         return ears
 
     def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
-        return Ear(name, lambda: open_source(spec, rate, clock=self._clock.monotonic), self._clock.monotonic)
+        return Ear(name, lambda: open_source(spec, rate, clock=self.clock.monotonic), self.clock.monotonic)
 
     def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
         settings: MachineSettings = self._config.machines[name]
@@ -344,7 +464,8 @@ class Daemon:
         voice = Voice(
             self._config.node, name, settings.source, _model(bundle), windows.sample_rate, windows.clip, policy
         )
-        return Ward(name, self.ears[settings.source], listener, voice, policy, self._clock.monotonic())
+        ear = self.ears[settings.source]
+        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold)
 
     def _metrics(self, bundles: Mapping[str, Bundle]) -> Metrics:
         labels = [
@@ -353,7 +474,7 @@ class Daemon:
             )
             for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
         ]
-        return Metrics(version("edge-asd"), "", self._clock.wall().timestamp(), list(self.ears), labels)
+        return Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
 
     def _time_inference(self, ward: Ward) -> None:
         embed = ward.listener.embed

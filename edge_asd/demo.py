@@ -45,6 +45,7 @@ def config(machine: str, fault: str, mqtt: tuple[str, int] | None, speed: float)
     return Config.model_validate(
         {
             "node": "demo",
+            "state_dir": None,
             "mqtt": {"host": mqtt[0], "port": mqtt[1]} if mqtt else None,
             "metrics": {"listen": ""},
             "sources": {
@@ -93,7 +94,7 @@ class Screen:
             )
 
     def changed(self, machine: str, transition: Transition, alarm: Alarm, clip: ClipScore) -> None:
-        """An alarm was raised, or returned."""
+        """Something happened to the alarm."""
         if alarm.active and self.story.raised_at_s is None:
             self.story.raised_at_s = (clip.start + clip.samples) / RATE
         if self._json:

@@ -7,7 +7,9 @@ EdgeAsdError
 │   ├── BundleCorrupt        a digest differs from the manifest
 │   ├── GoldenMismatch       this machine computes other numbers than the one that exported
 │   └── HeadUnknown          the bundle knows no machine of this name
-└── SourceError              the microphone failed; the daemon opens it again
+├── SourceError              the microphone failed; the daemon opens it again
+├── AlarmRefused             the operator must do something else to the alarm first
+└── CommandRefused           who sent the command must send another, or may not send it
 
 Lost audio, an invalid segment and a broker that is away are states, counted and shown, not errors.
 A message names the value, what was allowed, and what to do.
@@ -44,3 +46,18 @@ class HeadUnknown(BundleError):
 
 class SourceError(EdgeAsdError):
     """An audio source cannot be opened or stopped delivering; opening it again may help."""
+
+
+class AlarmRefused(EdgeAsdError):
+    """The state of the alarm does not allow what an operator wants of it."""
+
+
+class CommandRefused(EdgeAsdError):
+    """A command that came over the network is not obeyed."""
+
+    def __init__(self, message: str, reason: str, transaction: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """one word for programs; the message is for people"""
+        self.transaction = transaction
+        """of the command, where it could be read"""

@@ -68,6 +68,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"EDGE_ASD_NO_SKIPS: skipped, which counts as failed here: {test}", red=True)
 
 
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test's daemons remember in a place of their own."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+
+
 # Processes ------------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +188,7 @@ class Recorder:
             self._client.username_pw_set(*credentials)
         self._client.on_connect = self._connected
         self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_disconnect = lambda *_: self._subscribed.clear()
         self._client.on_message = self._received
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
@@ -203,11 +210,17 @@ class Recorder:
                 raise AssertionError(msg)
             return next(filter(predicate, self.messages))
 
+    @property
+    def present(self) -> bool:
+        """Whether the broker knows of it now."""
+        return self._subscribed.is_set()
+
     def close(self) -> None:
         """Leave the broker."""
         self._client.disconnect()
         self._client.loop_stop()
-        self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
+        self._client.on_connect = self._client.on_subscribe = self._client.on_disconnect = None
+        self._client.on_message = None
         del self._client  # paho closes its own sockets only when nobody knows it any more
 
     def _connected(self, client: mqtt.Client, *_: object) -> None:
@@ -228,6 +241,7 @@ class Broker:
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
     recorders: list[Recorder] = field(default_factory=list)
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         config = self.folder / "mosquitto.conf"
@@ -255,6 +269,7 @@ class Broker:
         yield f"allow_anonymous {'false' if self.credentials else 'true'}"
         if self.credentials:
             yield f"password_file {self._password_file()}"
+        yield from self.settings
 
     def _password_file(self) -> Path:
         file = self.folder / "mosquitto.passwords"

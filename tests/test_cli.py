@@ -284,7 +284,7 @@ def test_everything_that_is_missing_is_told_at_once_with_what_to_do(tmp_path: Pa
         "source gone": f"{tmp_path}/gone.wav is no file",
         "source moon": "cannot render a machine called 'moon', choose one of fan, valve",
         "metrics": f"cannot listen on 127.0.0.1:{taken}: address already in use; set metrics.listen to another port",
-        "broker": f"mqtt.port {away}: 127.0.0.1:{away} cannot be reached: connection refused; is it running, are",
+        "broker": f"mqtt.port {away}: tcp: 127.0.0.1:{away} refuses connections; start the broker, ",
     }
     assert list(said) == list(expected)
     for what, told in expected.items():
@@ -304,7 +304,7 @@ def test_a_broker_that_wants_a_password_says_so(tmp_path: Path, broker_with_pass
 
     assert code == 1
     assert [what for what, line in said.items() if line.startswith("FAIL")] == ["broker"]
-    assert "the broker refuses us: not authorized; is it running, are host, port and password right?" in said["broker"]
+    assert "the broker refuses us: not authorized; set mqtt.username and mqtt.password" in said["broker"]
 
 
 def test_every_mistake_in_the_settings_fails_on_a_line_of_its_own(tmp_path: Path) -> None:

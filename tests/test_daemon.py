@@ -23,9 +23,10 @@ from edge_asd.bundle import open_bundle
 from edge_asd.capture.file import read_audio
 from edge_asd.capture.source import Loss, SourceState
 from edge_asd.config import Config
-from edge_asd.daemon import Clock, Daemon, Nobody, stopped_by_signals
+from edge_asd.daemon import Daemon, Nobody, stopped_by_signals
 from edge_asd.deliver.publisher import NullPublisher
 from edge_asd.errors import BundleError, ConfigError, HeadUnknown, SourceError
+from edge_asd.observe.clock import Clock
 from edge_asd.observe.notify import Notifier
 from edge_asd.signal.segment import Block, Windows
 from tests.conftest import PATIENCE, free_port, until
@@ -130,7 +131,8 @@ def config(bundle: Path, broker: Broker | None = None, **inputs: str | dict[str,
     sources = {n: {"input": i, "speed": 1.0} if isinstance(i, str) else i for n, i in inputs.items()}
     mqtt = {"host": broker.host, "port": broker.port} if broker else None
     machines = {name: {"source": name, "bundle": str(bundle)} for name in sources}
-    return Config(node="node1", mqtt=mqtt, metrics={"listen": "127.0.0.1:0"}, sources=sources, machines=machines)
+    listen = {"listen": "127.0.0.1:0"}
+    return Config(node="node1", state_dir=None, mqtt=mqtt, metrics=listen, sources=sources, machines=machines)
 
 
 def wav(path: Path, samples: np.ndarray, subtype: str = "PCM_16") -> str:
@@ -212,7 +214,7 @@ def test_a_stretch_of_strange_sound_raises_one_alarm_and_it_returns(toy: Path, t
     raised, since = (datetime.fromisoformat(when) for when in (events[0]["ts"], events[0]["alarm"]["since"]))
     assert (raised - since).total_seconds() == 3
     late = broker.subscribe(f"{TOPIC}/machine/pump1/#").wait_for(lambda m: m.topic.endswith("alarm")).json()
-    assert (late["alarm"]["state"], late["alarm"]["repeat_count"], late["id"]) == ("normal", 1, events[1]["id"])
+    assert (late["alarm"]["state"], late["alarm"]["repeat_count"], late["id"]) == ("rtn_unacked", 1, events[1]["id"])
 
 
 @pytest.mark.system

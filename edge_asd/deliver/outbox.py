@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from edge_asd.deliver.message import Kind
+
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from edge_asd.deliver.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much of a kind may wait. Beyond it the oldest goes, and is counted."""
+
+    size: int
+    """bytes of payload"""
+    age: float | None = None
+    """seconds that the daemon ran since; None: for ever. Wall clocks step, so days switched off do not count"""
+
+
+LIMITS: Mapping[Kind, Limit] = {Kind.EVENT: Limit(64_000_000), Kind.SCORE: Limit(64_000_000, age=14 * 86_400)}
+"""a score a clip of ten seconds fills its part in about a week and a half; events last for years"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,64 +37,24 @@ class Entry:
 
 
 class Outbox(Protocol):
-    """Messages that must arrive, oldest first. One caller at a time; the publisher sees to that."""
+    """Messages that must arrive. Any thread may ask; what is put is put by the store's owner."""
 
-    def put(self, message: Message) -> list[Message]:
-        """Append; what had to go for it, if the outbox was full."""
+    def waiting(self, kind: Kind, after: int, until: int, limit: int) -> list[Entry]:
+        """What waits of a kind with ``after < key <= until``, oldest first. It stays until it is removed."""
         ...
 
-    def oldest(self) -> Entry | None:
-        """What to send next. It stays until it is removed."""
+    def remove(self, keys: Collection[int]) -> None:
+        """The broker has them. Unknown keys are ignored: they may have been evicted meanwhile."""
         ...
 
-    def remove(self, key: int) -> None:
-        """The broker has it. Unknown keys are ignored: it may have been evicted meanwhile."""
+    @property
+    def newest(self) -> int:
+        """No key given so far is above it; -1 before the first ever. Never waits for the disk."""
         ...
 
     def __len__(self) -> int: ...
 
     @property
-    def newest(self) -> int:
-        """Key of the message put last; -1 before the first."""
-        ...
-
-    @property
     def size(self) -> int:
         """Bytes of payload that wait."""
         ...
-
-
-@dataclass(slots=True)
-class MemoryOutbox:
-    """Keeps the newest ``limit`` messages, until the daemon ends."""
-
-    limit: int = 10_000
-    _waiting: OrderedDict[int, Message] = field(default_factory=OrderedDict)
-    _next: int = 0
-
-    def put(self, message: Message) -> list[Message]:
-        """Append; the oldest goes when there is no room."""
-        self._waiting[self._next] = message
-        self._next += 1
-        return [self._waiting.popitem(last=False)[1] for _ in range(len(self._waiting) - self.limit)]
-
-    def oldest(self) -> Entry | None:
-        """The message that has waited longest."""
-        return next((Entry(key, message) for key, message in self._waiting.items()), None)
-
-    def remove(self, key: int) -> None:
-        """Forget it."""
-        self._waiting.pop(key, None)
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def newest(self) -> int:
-        """Key of the message put last; -1 before the first."""
-        return self._next - 1
-
-    @property
-    def size(self) -> int:
-        """Bytes of payload that wait."""
-        return sum(len(message.payload) for message in self._waiting.values())

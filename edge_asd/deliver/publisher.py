@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from edge_asd.deliver.message import Kind
+from edge_asd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 OUTCOMES = ("ok", "refused", "unreachable")
 """how an attempt to connect ends"""
 REASONS = ("away", "full", "refused")
-"""why a message is dropped: no broker, no room, or the broker does not want it"""
+"""why a message is dropped: no broker, no room, or the broker does not want it (what waits is the outbox's to count)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,25 @@ class Tls:
     insecure: bool = False
     """do not verify the broker"""
 
+    def context(self) -> ssl.SSLContext:
+        """What we trust, and the certificate we show; at least TLS 1.2.
+
+        Raises:
+            ConfigError: a file is missing or holds something else.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key)
+        except OSError as error:
+            files = ", ".join(str(path) for path in (self.ca_file, self.cert, self.key) if path)
+            why = error.strerror or error
+            msg = f"mqtt.tls: {files} cannot be used: {why}; give pem files that the daemon may read"
+            raise ConfigError(msg) from error
+        if self.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -41,7 +62,11 @@ class Broker:
     password: str | None = field(default=None, repr=False)
     tls: Tls | None = None
     keepalive: int = 20
-    """seconds; a frozen broker is noticed after one and a half"""
+    """seconds; a frozen broker is noticed after twice as long at most"""
+    reconnect_s: tuple[float, float] = (1.0, 5.0)
+    """seconds between attempts, first and longest: retained topics are back within ten of the broker's return"""
+    replay_rate: float = 20.0
+    """messages a second at most of those that waited while the broker was away"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +80,53 @@ class Traffic:
     """the broker is not verified"""
     connects: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     published: Mapping[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
-    """acknowledged; scores: written to the connection"""
+    """acknowledged; with QoS 0: written to the connection"""
     dropped: Mapping[tuple[Kind, str], int] = field(
         default_factory=lambda: {(kind, reason): 0 for kind in Kind for reason in REASONS}
     )
     waiting: int = 0
     """messages in the outbox"""
     waiting_bytes: int = 0
+    heard: int = 0
+    """messages that came in"""
+    unheard: int = 0
+    """came in, but nobody took those before: too many or too large"""
+    deaf: tuple[str, ...] = ()
+    """filters that the broker does not let us subscribe to"""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What somebody sent us, unjudged."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None = None
+    """where an answer is wanted (MQTT 5)"""
+    correlation: bytes | None = None
+    """to be given back with the answer (MQTT 5)"""
 
 
 class Publisher(Protocol):
     """Where messages go. Nothing here blocks but ``close``, which is bounded."""
 
     def publish(self, message: Message) -> None:
-        """Hand over; whether and when it arrives shows in the traffic."""
+        """State, which is said anew on every connection, or what is of use now or never.
+
+        An empty payload removes a retained topic. Whether and when a message arrives shows in the traffic.
+
+        Raises:
+            ValueError: it must arrive, so it belongs in the outbox.
+        """
+        ...
+
+    def wake(self) -> None:
+        """The outbox has something new."""
+        ...
+
+    def incoming(self) -> list[Incoming]:
+        """What came in since the last call, in order."""
         ...
 
     def traffic(self) -> Traffic:
@@ -85,6 +143,13 @@ class NullPublisher:
 
     def publish(self, message: Message) -> None:
         """Nobody listens."""
+
+    def wake(self) -> None:
+        """Nothing is sent."""
+
+    def incoming(self) -> list[Incoming]:
+        """Nobody speaks."""
+        return []
 
     def traffic(self) -> Traffic:
         """There is none."""

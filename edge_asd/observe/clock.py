@@ -1,11 +1,26 @@
-"""Whether the wall clock can be believed."""
+"""What time it is, and whether the wall clock can be believed."""
 
 from __future__ import annotations
 
 import ctypes
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNSYNCHRONISED = 5
 """what adjtimex(2) returns, TIME_ERROR, until something has set the clock"""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Both kinds of time."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def clock_synced() -> bool:

@@ -6,7 +6,8 @@ Metrics watch the watcher; MQTT carries the alarms.
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,27 +20,31 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.alarm import Alarm, State, Suppression
 from edge_asd.capture.source import SourceState
+from edge_asd.deliver.message import Verb
 from edge_asd.errors import ConfigError
 from edge_asd.signal.health import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from wsgiref.simple_server import WSGIServer
 
     from prometheus_client import Metric
 
     from edge_asd.capture.source import Loss
     from edge_asd.deliver.publisher import Traffic
+    from edge_asd.deliver.store import Condition
     from edge_asd.score.clip import ClipScore, Skipped
 
 LOST = ("overflow", "gap", "ring_full", "restart")
 RESTARTS = ("ok", "failed")
 CLIPS = ("scored", "gap", *Fault)
 SEGMENTS = ("scored", "skipped_invalid", "skipped_overload", "error")
-ALARM_STATES = ("normal", "active_unacked")
-TRANSITION_TO = {Transition.ACTIVATED: "active_unacked", Transition.RETURNED: "normal"}
+OUTCOMES = ("ok", "refused")
+"""of a command"""
+STRANGE = "unknown"
+"""stands for every verb that is none, of which there are without end"""
 INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 MULTIPLES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0)
 """clip score over threshold"""
@@ -71,6 +76,7 @@ class Metrics:
         self._declare_audio()
         self._declare_scores()
         self._frames_before: dict[str, tuple[int, ...]] = {}
+        self._states: dict[str, State] = {}
         for source in sources:
             self._begin_source(source)
         for label in machines:
@@ -125,16 +131,27 @@ class Metrics:
         """The network looked at one segment."""
         self._inference.labels(model).observe(seconds)
 
-    def alarm(self, machine: str, *, active: bool, transition: Transition | None = None) -> None:
-        """The alarm as it stands, and what has just happened to it."""
-        for state in ALARM_STATES:
-            self._alarms.labels(machine, state).set(active is (state == "active_unacked"))
-        if transition:
-            self._transitions.labels(machine, TRANSITION_TO[transition]).inc()
+    def alarm(self, machine: str, alarm: Alarm) -> None:
+        """The alarm as it stands; a new state counts as a transition to it."""
+        for state in State:
+            self._alarms.labels(machine, state).set(alarm.state is state)
+        for suppression in Suppression:
+            self._suppressions.labels(machine, suppression).set(alarm.suppression is suppression)
+        if self._states.get(machine, alarm.state) is not alarm.state:
+            self._transitions.labels(machine, alarm.state).inc()
+        self._states[machine] = alarm.state
 
-    def watch(self, traffic: Callable[[], Traffic]) -> None:
-        """Show what the publisher counts; it is asked at every scrape."""
-        self.registry.register(_TrafficCollector(traffic))
+    def flooded(self, *, lasting: bool) -> None:
+        """Whether alarms come too fast to be told one by one."""
+        self._flood.set(lasting)
+
+    def commanded(self, verb: str, outcome: str) -> None:
+        """Somebody asked for something, which may be nothing that we know."""
+        self._commands.labels(verb if verb in list(Verb) else STRANGE, outcome).inc()
+
+    def watch(self, traffic: Callable[[], Traffic], store: Callable[[], Condition], wall: Callable[[], float]) -> None:
+        """Show what the publisher and the store count; they are asked at every scrape, and ``wall`` for Unix time."""
+        self.registry.register(_DeliveryCollector(traffic, store, wall))
 
     def serve(self, host: str = "127.0.0.1", port: int = 9464) -> MetricServer:
         """Answer Prometheus; port 0 takes a free one.
@@ -185,6 +202,13 @@ class Metrics:
         )
         self._alarms = self._gauge("alarms", "Alarms by state.", "machine", "edge_asd_alarm_state")
         self._transitions = self._counter("alarm_transitions_total", "Alarm state changes.", "machine", "to")
+        self._suppressions = self._gauge(
+            "alarm_suppression", "Why an alarm is kept from people.", "machine", "edge_asd_alarm_suppression"
+        )
+        self._flood = self._gauge("alarm_flood", "1 while alarms are told together.")
+        self._commands = self._counter("commands_total", "Commands of operators.", "verb", "outcome")
+        for verb, outcome in product((*Verb, STRANGE), OUTCOMES):
+            self._commands.labels(verb, outcome)
 
     def _begin_source(self, source: str) -> None:
         for series in (self._frames, self._last_frame, self._level):
@@ -203,10 +227,10 @@ class Metrics:
         self._distribution.labels(machine)
         for series in (self._segment_score, self._clip_score, self._threshold, self._last_scored):
             series.labels(machine)
-        for counter, outcomes in ((self._segments, SEGMENTS), (self._clips, CLIPS), (self._transitions, ALARM_STATES)):
+        for counter, outcomes in ((self._segments, SEGMENTS), (self._clips, CLIPS), (self._transitions, State)):
             for outcome in outcomes:
                 counter.labels(machine, outcome)
-        self.alarm(machine, active=False)
+        self.alarm(machine, Alarm())
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"edge_asd_{name}", text, labels, registry=self.registry)
@@ -236,26 +260,40 @@ class MetricServer:
 
 
 @dataclass(frozen=True, slots=True)
-class _TrafficCollector:
-    """The publisher counts; this only tells."""
+class _DeliveryCollector:
+    """Publisher and store count; this only tells."""
 
     traffic: Callable[[], Traffic]
+    store: Callable[[], Condition]
+    wall: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
-        now = self.traffic()
-        yield GaugeMetricFamily("edge_asd_mqtt_connected", "1 when connected.", now.connected)
-        yield GaugeMetricFamily("edge_asd_mqtt_insecure", "1 when the broker is not verified.", now.insecure)
-        yield GaugeMetricFamily("edge_asd_mqtt_outbox_messages", "Messages that wait for the broker.", now.waiting)
-        yield GaugeMetricFamily("edge_asd_mqtt_outbox_bytes", "Bytes that wait for the broker.", now.waiting_bytes)
-        connects = CounterMetricFamily("edge_asd_mqtt_connects", "Attempts to connect.", labels=["outcome"])
-        for outcome, count in now.connects.items():
-            connects.add_metric([outcome], count)
-        messages = CounterMetricFamily(
-            "edge_asd_mqtt_messages", "Messages the broker has acknowledged.", labels=["kind"]
+        now, kept = self.traffic(), self.store()
+        oldest = 0.0 if kept.oldest_s is None else self.wall() - kept.oldest_s
+        for name, text, value in (
+            ("mqtt_connected", "1 when connected.", now.connected),
+            ("mqtt_insecure", "1 when the broker is not verified.", now.insecure),
+            ("mqtt_outbox_messages", "Messages that wait for the broker.", sum(kept.waiting.values())),
+            ("mqtt_outbox_bytes", "Bytes that wait for the broker.", sum(kept.waiting_bytes.values())),
+            ("mqtt_outbox_oldest_timestamp_seconds", "Unix time of the oldest that waits, 0 when none does.", oldest),
+            ("mqtt_deaf_filters", "Topics that the broker does not let us hear commands on.", len(now.deaf)),
+            ("store_ok", "1 while state and outbox can be kept on disk.", not kept.trouble),
+            ("store_spare_messages", "Messages kept in memory only, because the disk fails.", kept.spare),
+        ):
+            yield GaugeMetricFamily(f"edge_asd_{name}", text, value)
+        yield _counted(
+            "mqtt_connects", "Attempts to connect.", ("outcome",), {(k,): n for k, n in now.connects.items()}
         )
-        for kind, count in now.published.items():
-            messages.add_metric([kind], count)
-        dropped = CounterMetricFamily("edge_asd_mqtt_outbox_dropped", "Messages dropped.", labels=["kind", "reason"])
-        for (kind, reason), count in now.dropped.items():
-            dropped.add_metric([kind, reason], count)
-        yield from (connects, messages, dropped)
+        messages = {(k,): n for k, n in now.published.items()}
+        yield _counted("mqtt_messages", "Messages the broker has acknowledged.", ("kind",), messages)
+        dropped = dict(now.dropped)
+        for key, count in kept.dropped.items():
+            dropped[key] = dropped.get(key, 0) + count
+        yield _counted("mqtt_outbox_dropped", "Messages dropped.", ("kind", "reason"), dropped)
+
+
+def _counted(name: str, text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"edge_asd_{name}", text, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family

@@ -121,9 +121,9 @@ def third_octaves(spec: LogMel, power: NDArray[np.float64]) -> tuple[NDArray[np.
 
     Returns:
         (bands,) exact mid-band frequencies in hertz, and (bands,) levels in dB relative to full scale.
-        Only bands at least two bins wide are given.
+        Only bands from 20 Hz to 20 kHz that are at least two bins wide are given.
     """
-    centres = 1000.0 * 10.0 ** (np.arange(-10, 10) / 10.0)
+    centres = 1000.0 * 10.0 ** (np.arange(-17, 14) / 10.0)
     lower, upper = centres * 10**-0.05, centres * 10**0.05
     width = spec.sample_rate / spec.n_fft
     given = (upper - lower >= 2 * width) & (upper <= spec.sample_rate / 2)

@@ -10,9 +10,11 @@ def test_a_password_is_not_shown() -> None:
 
 def test_without_a_broker_everything_is_still_allowed() -> None:
     publisher = NullPublisher()
-    publisher.publish(Message("topic", b"", Kind.EVENT))
+    publisher.publish(Message("topic", b"", Kind.STATUS))
+    publisher.wake()
     publisher.close()
 
+    assert publisher.incoming() == []
     assert publisher.traffic() == Traffic()
 
 

@@ -15,6 +15,7 @@ from edge_asd.deliver.mqtt import MqttPublisher
 from edge_asd.deliver.publisher import Broker, Tls
 from tests.conftest import Broker as Mosquitto
 from tests.conftest import free_port
+from tests.deliver.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def broker(tmp_path: Path) -> Iterator[TlsMosquitto]:
 
 @contextmanager
 def publishing(broker: TlsMosquitto, tls: Tls) -> Iterator[MqttPublisher]:
-    publisher = MqttPublisher(Broker(broker.host, broker.tls_port, tls=tls), Topics("node-1"))
+    publisher = MqttPublisher(Broker(broker.host, broker.tls_port, tls=tls), Topics("node-1"), Shelf())
     try:
         yield publisher
     finally:

@@ -9,10 +9,12 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.alarm import Alarm
 from edge_asd.capture.source import Loss, SourceState
-from edge_asd.deliver.message import Kind
+from edge_asd.deliver.message import Kind, Message
+from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Traffic
+from edge_asd.deliver.store import Change, Store
 from edge_asd.errors import ConfigError
 from edge_asd.observe.metric import MachineLabel, Metrics
 from edge_asd.score.clip import ClipScore, Skipped
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from tests.conftest import Prometheus
 
 PUMP = MachineLabel("pump1", model="pump", version="2026.11.1", sha256="9f2c", backend="cpu", precision="int8")
+ACTIVE = Alarm(active=True, acked=False)
 CLIP = ClipScore(0, 160_000, 1.0, surprise=2.0, health_index=7, parts=(), segment_scores=(0.5, 1.5), level_dbfs=-30.0)
 
 
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics("0.1.0", "abc", 1.0, ["mic0"], [PUMP])
-    metrics.watch(Traffic)
+    metrics.watch(Traffic, Store(None).condition, lambda: 1000.0)
     return metrics
 
 
@@ -47,7 +50,9 @@ def use(metrics: Metrics) -> None:
     metrics.scored("pump1", CLIP, threshold=4.0, at=110.0)
     metrics.skipped("pump1", Skipped(0, 160_000, "silent"), segments=8)
     metrics.inferred("pump", 0.004)
-    metrics.alarm("pump1", active=True, transition=Transition.ACTIVATED)
+    metrics.alarm("pump1", ACTIVE)
+    metrics.commanded("ack", "ok")
+    metrics.flooded(lasting=True)
 
 
 def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -111,26 +116,37 @@ def test_a_source_that_was_opened_again_loses_no_count(metrics: Metrics) -> None
 
 
 def test_an_alarm_and_its_transitions_agree(metrics: Metrics) -> None:
-    metrics.alarm("pump1", active=True, transition=Transition.ACTIVATED)
+    metrics.alarm("pump1", ACTIVE)
+    metrics.alarm("pump1", replace(ACTIVE, streak=1))
     assert value(metrics, "alarms", machine="pump1", edge_asd_alarm_state="active_unacked") == 1
-    metrics.alarm("pump1", active=False, transition=Transition.RETURNED)
+    metrics.alarm("pump1", replace(ACTIVE, active=False, acked=True, out_of_service=True))
 
     assert value(metrics, "alarms", machine="pump1", edge_asd_alarm_state="active_unacked") == 0
     assert value(metrics, "alarms", machine="pump1", edge_asd_alarm_state="normal") == 1
     assert value(metrics, "alarm_transitions_total", machine="pump1", to="normal") == 1
+    assert value(metrics, "alarm_transitions_total", machine="pump1", to="active_unacked") == 1
+    assert value(metrics, "alarm_suppression", machine="pump1", edge_asd_alarm_suppression="out_of_service") == 1
+    assert value(metrics, "alarm_suppression", machine="pump1", edge_asd_alarm_suppression="none") == 0
 
 
-def test_the_publishers_counts_are_shown_as_they_are() -> None:
+def test_what_publisher_and_store_count_is_shown_as_it_is() -> None:
     metrics = Metrics("0.1.0", "abc", 1.0, [], [])
-    traffic = replace(
-        Traffic(), connected=True, published={Kind.EVENT: 3}, dropped={(Kind.SCORE, "away"): 2}, waiting=1
-    )
-    metrics.watch(lambda: traffic)
+    traffic = replace(Traffic(), connected=True, published={Kind.EVENT: 3}, dropped={(Kind.EVENT, "full"): 2})
+    store = Store(None, {Kind.EVENT: Limit(10)}, clock=(moments := iter(range(10, 10**6, 5))).__next__)
+    for number, payload in enumerate((b"12345678", b"123456789"), 1):
+        store.commit(Change(number, events=(Message("t", payload, Kind.EVENT),)))
+    metrics.watch(lambda: traffic, store.condition, lambda: 1000.0)
 
     assert value(metrics, "mqtt_connected") == 1
     assert value(metrics, "mqtt_messages_total", kind="event") == 3
-    assert value(metrics, "mqtt_outbox_dropped_total", kind="score", reason="away") == 2
+    assert value(metrics, "mqtt_outbox_dropped_total", kind="event", reason="full") == 2 + 1
     assert value(metrics, "mqtt_outbox_messages") == 1
+    assert value(metrics, "mqtt_outbox_bytes") == 9
+    assert value(metrics, "store_ok") == 1
+    before = next(moments)
+    oldest = value(metrics, "mqtt_outbox_oldest_timestamp_seconds")
+    assert oldest is not None
+    assert 0 < 1000 - oldest <= before
 
 
 def test_it_is_served_on_loopback_and_a_taken_port_is_named(metrics: Metrics) -> None:

@@ -1,0 +1,307 @@
+"""What is said: the shapes of the payloads that people build on (``device.md`` section 2.3).
+
+Field names are snake_case, a ``schema`` string names each shape, and changes only add. Numbers are finite, times are
+UTC. ``docs/mqtt`` holds the same as JSON Schema (:mod:`edge_asd.deliver.schema`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from edge_asd.alarm.alarm import Priority, State, Suppression, Transition
+from edge_asd.alarm.flood import FloodStage
+from edge_asd.capture.source import SourceState
+from edge_asd.deliver.message import NAME, Verb, rfc3339
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"}, mode="serialization"),
+]
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
+
+
+class Shape(BaseModel):
+    """Frozen, closed, finite: what is not in the contract cannot be sent."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class Model(Shape):
+    """Which bundle speaks, and what computes it."""
+
+    id: str
+    version: str
+    backend: str
+    precision: str
+
+
+class _Said(Shape):
+    """What every message begins with that speaks of a moment."""
+
+    node: Name
+    id: str
+    """unique for ever; consumers drop repeats by it"""
+    boot_id: str
+    """differs after every start of the daemon"""
+    ts: Moment
+    """end of the clip it speaks of, or when somebody acted"""
+    clock_synced: bool
+    """false: the node's clock was not set by anybody, so order by the numbers instead"""
+    late: bool = False
+    """replayed after the broker was away: what happened then, not what is now"""
+
+
+class _OfMachine(_Said):
+    machine: Name
+    source: Name
+    """whose sound it is"""
+
+
+class Score(_OfMachine):
+    """What one clip sounded like."""
+
+    shape: Literal["edge_asd.score/1"] = Field(default="edge_asd.score/1", alias="schema")
+    seq: int
+    """counts the node's scores since the daemon started; a gap is a loss"""
+    clip_seconds: float
+    segments: int
+    segments_valid: int
+    score: float
+    """surprise: -log10 of the probability that a normal clip sounds as strange"""
+    threshold: float
+    """score from which on a clip argues for an alarm"""
+    health_index: int
+    """10 as in training, 4 at the threshold, down to 1"""
+    segment_scores: tuple[float, ...]
+    level_dbfs: float
+    parts: dict[str, float]
+    """how unusual each part of the evidence is, standard deviations"""
+    model: Model
+
+
+class Condition(Shape):
+    """The alarm as it stands, in OPC UA Part 9 words."""
+
+    state: State
+    active: bool
+    acked: bool
+    """somebody knows; true also while there is nothing to know"""
+    latched: bool
+    """the sound is normal again, and the alarm stays until it is reset"""
+    suppression: Suppression
+    """the strongest reason not to present the alarm; it is evaluated all the same"""
+    shelved_until: Moment | None
+    """null when not shelved"""
+    one_shot: bool
+    """shelving also ends when the sound is normal again"""
+    by_design: bool
+    out_of_service: bool
+    priority: Priority
+    chattering: bool
+    """comes and goes so often that it must stay away longer to return"""
+    since: Moment | None
+    """beginning of the clips that brought this condition; null before the first alarm"""
+    repeat_count: int
+    """alarms raised ever"""
+
+
+class Evidence(Shape):
+    """What the latest clip sounded like, and how it was judged."""
+
+    score: float
+    threshold: float
+    deadband: float
+    on_delay_seconds: float
+    clips_over: int
+    """clips at or above the threshold in the episode"""
+    health_index: int
+    level_dbfs: float
+    segment_scores: tuple[float, ...]
+    parts: dict[str, float]
+
+
+class _OfAlarm(_OfMachine):
+    event_seq: int
+    """counts the node's events for ever, without gaps; the alarm bears that of its latest event"""
+    alarm_id: str | None
+    """id of the event that raised the present or last alarm; null before the first"""
+    alarm: Condition
+    evidence: Evidence | None
+    """null before the first clip since the daemon started"""
+    model: Model
+
+
+class AlarmState(_OfAlarm):
+    """The alarm of a machine, retained: what a subscriber that comes late must know."""
+
+    shape: Literal["edge_asd.alarm/1"] = Field(default="edge_asd.alarm/1", alias="schema")
+
+
+class Notice(StrEnum):
+    """What an event tells besides the alarm's own transitions; the condition stays as it is."""
+
+    THRESHOLD = "threshold"
+    """somebody set another alarm threshold"""
+    LABELLED = "labelled"
+    """somebody said whether an alarm was true"""
+
+
+class ThresholdSet(Shape):
+    """Another alarm threshold."""
+
+    kind: Literal["threshold"] = "threshold"
+    threshold: float
+    """in force from now on"""
+    own: bool
+    """set by somebody; false: the bundle's or the configuration's again"""
+
+
+class Labelled(Shape):
+    """Somebody's verdict on an alarm, to learn from."""
+
+    kind: Literal["label"] = "label"
+    event_id: str
+    """the event that is judged"""
+    verdict: bool
+    """true: the machine had something"""
+    fault: str | None
+    """what it was"""
+
+
+Detail = Annotated[ThresholdSet | Labelled, Field(discriminator="kind")]
+
+
+class Event(_OfAlarm):
+    """One transition of an alarm, or one thing done about it: never retained, never lost."""
+
+    shape: Literal["edge_asd.event/1"] = Field(default="edge_asd.event/1", alias="schema")
+    event: Transition | Notice
+    by: str | None = None
+    """who did it; null: nobody, or nobody said"""
+    comment: str | None = None
+    transaction: str | None = None
+    """of the command that did it"""
+    detail: Detail | None = None
+    """of ``threshold`` and ``labelled``"""
+
+
+class FloodEvent(_Said):
+    """So many alarms come that one notice for all takes the place of each; never retained, never lost."""
+
+    shape: Literal["edge_asd.flood/1"] = Field(default="edge_asd.flood/1", alias="schema")
+    event_seq: int
+    """counts the node's events for ever, without gaps"""
+    event: FloodStage
+    machines: dict[Name, int]
+    """activations by machine: those that made the flood when it began, later those held back since"""
+    held: int
+    """activations held back since the notice before"""
+
+
+class Device(Shape):
+    """The microphone behind a source."""
+
+    token: str
+    name: str
+
+
+class Source(Shape):
+    """How an ear is, and why; retained."""
+
+    shape: Literal["edge_asd.source/1"] = Field(default="edge_asd.source/1", alias="schema")
+    node: Name
+    source: Name
+    state: SourceState
+    reason: str
+    since: Moment
+    device: Device
+    sample_rate_hz: int
+    restarts: int
+
+
+class SourceLevel(Shape):
+    """How loud it is at an ear."""
+
+    shape: Literal["edge_asd.level/1"] = Field(default="edge_asd.level/1", alias="schema")
+    node: Name
+    source: Name
+    ts: Moment
+    clock_synced: bool
+    level_dbfs: float
+    """root mean square; -120 is digital silence"""
+    peak_dbfs: float
+    bands: dict[str, float]
+    """third octaves in dBFS by nominal mid-band frequency in hertz"""
+
+
+class Info(Shape):
+    """What runs here; retained."""
+
+    shape: Literal["edge_asd.info/1"] = Field(default="edge_asd.info/1", alias="schema")
+    node: Name
+    boot_id: str
+    ts: Moment
+    """when the daemon started"""
+    version: str
+    versions: dict[str, str] = Field(default_factory=dict)
+    """of what it rests on"""
+    config_sha256: str | None = None
+    """of the settings in force; nodes set up alike have the same"""
+    commands: tuple[Verb, ...] = ()
+    """what it may be asked"""
+    machines: dict[Name, Model]
+    sources: tuple[Name, ...]
+
+
+class Check(Shape):
+    """One thing that must be well."""
+
+    name: str
+    well: bool
+    said: str
+    """what was found, for people"""
+
+
+class Backlog(Shape):
+    """What waits for the broker, and what never will arrive."""
+
+    messages: int
+    size_bytes: int
+    kept: bool
+    """on disk; false: in memory only, because the disk fails"""
+    trouble: str | None
+    """why it is not kept"""
+    dropped: dict[Literal["event", "score"], int]
+    """lost since the daemon started"""
+
+
+class Health(Shape):
+    """How the node itself is; retained, each minute, and the answer to a health check."""
+
+    shape: Literal["edge_asd.health/1"] = Field(default="edge_asd.health/1", alias="schema")
+    node: Name
+    boot_id: str
+    ts: Moment
+    clock_synced: bool
+    version: str
+    uptime_s: float
+    well: bool
+    """every check is"""
+    checks: tuple[Check, ...]
+    outbox: Backlog
+    disk_free_bytes: int | None
+    """where the outbox lies; null when it is kept in memory by choice"""
+    temperature_celsius: float | None
+    """of the processor; null when nothing measures it"""

@@ -1,0 +1,354 @@
+"""Where alarms are decided, remembered and announced, and where operators are obeyed.
+
+Whatever happens to an alarm is one change: its state, its events with their numbers, and the reply to whoever asked.
+The store keeps it whole or not at all, and only then is it told (decision 9).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from edge_asd.alarm import alarm as acts
+from edge_asd.alarm.alarm import Suppression, Transition
+from edge_asd.alarm.flood import observe, tick
+from edge_asd.deliver.command import (
+    Ack,
+    Discover,
+    HealthCheck,
+    Label,
+    OfMachine,
+    OutOfService,
+    Refusal,
+    Reset,
+    Restart,
+    Shelve,
+    Snapshot,
+    Suppress,
+    Threshold,
+    Unshelve,
+    answer,
+    answer_again,
+    meant,
+    parse,
+    record,
+    refuse,
+)
+from edge_asd.deliver.message import Verb, rfc3339, wire
+from edge_asd.deliver.payload import Labelled
+from edge_asd.deliver.publisher import Incoming
+from edge_asd.deliver.store import Change
+from edge_asd.deliver.voice import NOBODY, Act, Stamp, flood_event
+from edge_asd.errors import AlarmRefused, AudioError, CommandRefused
+from edge_asd.observe.clock import clock_synced
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from edge_asd.alarm.alarm import Alarm
+    from edge_asd.alarm.flood import Flood, FloodNotice
+    from edge_asd.deliver.command import Command, Gate, Request, Result, Saved
+    from edge_asd.deliver.control import Asked
+    from edge_asd.deliver.message import Message
+    from edge_asd.deliver.payload import AlarmState, Health, ThresholdSet
+    from edge_asd.deliver.publisher import Publisher
+    from edge_asd.deliver.store import Store
+    from edge_asd.observe.clock import Clock
+    from edge_asd.observe.metric import Metrics
+    from edge_asd.score.clip import ClipScore
+    from edge_asd.ward import Ward
+
+log = logging.getLogger(__name__)
+
+AUDIT_S = 5.0
+"""commands that changed nothing are written down together, lest whoever sends many wears out the flash"""
+AUDITED = 500
+"""of them, between two writings; the log has them all"""
+KEEP_S = 60.0
+"""how often the time left of shelving is written down"""
+EPISODE = {Transition.ACTIVATED, Transition.RETURNED, Transition.LATCHED, Transition.CHATTERING}
+"""what a flood holds back; what an operator does is always told"""
+
+
+class Node(Protocol):
+    """The daemon as the desk knows it: what it speaks with, and what operators can ask of it as a whole."""
+
+    clock: Clock
+    boot_id: str
+    metrics: Metrics
+    publisher: Publisher
+
+    def health(self) -> Health:
+        """How it is."""
+        ...
+
+    def introduce(self) -> None:
+        """Say again what is here."""
+        ...
+
+    def snapshot(self, ward: Ward, seconds: float) -> Saved:
+        """Keep what was heard last.
+
+        Raises:
+            AudioError: it cannot be kept.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Whoever watches over the daemon starts it again."""
+        ...
+
+
+class Desk:
+    """Runs in the daemon's loop; nothing here waits but for the disk."""
+
+    def __init__(self, wards: Mapping[str, Ward], gate: Gate, store: Store, node: Node, flood: Flood) -> None:
+        """Take up the alarms where the last daemon left them."""
+        self._wards, self._gate, self._store, self._node, self._flood = wards, gate, store, node, flood
+        self._event_seq, self._held = store.event_seq, 0
+        self._last = self._kept = self._audited = node.clock.monotonic()
+        self._audit: deque[bytes] = deque(maxlen=AUDITED)
+        for name, text in store.recall().items():
+            if name in wards:
+                wards[name].recall(text)
+        for name, ward in wards.items():
+            node.metrics.alarm(name, ward.alarm)
+
+    def introduce(self) -> None:
+        """Tell each alarm as it stands."""
+        now = self._node.clock.wall()
+        for ward in self._wards.values():
+            state = ward.voice.alarm(self._stamp(self._event_seq, now), ward.standing)
+            self._node.publisher.publish(self._gate.topics.alarm(state))
+
+    # What sound and time do
+
+    def judge(self, ward: Ward, clip: ClipScore) -> tuple[Transition, ...]:
+        """Fold a clip into the alarm of its machine; what it did to it."""
+        now, before = self._node.clock.wall(), ward.alarm
+        ward.clip = clip
+        ward.alarm, transitions = acts.advance(ward.policy, before, clip.surprise, clip.start)
+        if ward.alarm.active is not before.active:
+            ward.since = ward.when(ward.alarm.since or 0, now)
+        self._announce(ward, transitions, ward.when(clip.start + clip.samples, now))
+        return transitions
+
+    def elapse(self) -> None:
+        """Time has passed: shelving may have ended, or a flood."""
+        now = self._node.clock.monotonic()
+        passed, self._last = now - self._last, now
+        for ward in self._wards.values():
+            ward.alarm, transitions = acts.elapse(ward.alarm, passed)
+            self._announce(ward, transitions, self._node.clock.wall())
+        self._flood, notice = tick(self._flood, now)
+        if notice:
+            self._keep(_Draft([self._flooded(notice)]))
+        if self._audit and now - self._audited > AUDIT_S:
+            self._audited = now
+            self._keep(_Draft())
+        if now - self._kept > KEEP_S:
+            self._kept = now
+            self._keep_shelves()
+        self._store.flush()
+
+    def _announce(self, ward: Ward, transitions: tuple[Transition, ...], at: datetime) -> None:
+        if transitions:
+            draft = _Draft()
+            for transition in transitions:
+                self._tell(draft, ward, transition, at)
+            self._keep(draft, ward)
+
+    def _tell(self, draft: _Draft, ward: Ward, transition: Transition, at: datetime) -> None:
+        held, notice = self._hold(ward, transition)
+        if held:
+            self._note(draft, ward, transition, at)
+        else:
+            self._add(draft, ward, transition, at, NOBODY)
+        if notice:
+            draft.events.append(self._flooded(notice))
+
+    def _hold(self, ward: Ward, transition: Transition) -> tuple[bool, FloodNotice | None]:
+        """Whether a flood keeps it from the wire."""
+        if transition is Transition.ACTIVATED and ward.alarm.suppression is Suppression.NONE:
+            self._flood, held, notice = observe(self._flood, self._node.clock.monotonic(), ward.name)
+            return held, notice
+        return transition in EPISODE and ward.name in self._flood.hidden, None
+
+    def _add(self, draft: _Draft, ward: Ward, transition: Transition, at: datetime, act: Act) -> None:
+        event, draft.state = ward.voice.transition(self._next(at), transition, ward.standing, act)
+        ward.raised_by = event.alarm_id
+        draft.events.append(self._gate.topics.event(event))
+        level = logging.WARNING if act is NOBODY else logging.INFO
+        surprise = ward.clip and round(ward.clip.surprise, 2)
+        log.log(level, f"alarm.{transition}", extra={"machine": ward.name, "surprise": surprise, "by": act.by})  # noqa: G004 - a name
+
+    def _note(self, draft: _Draft, ward: Ward, transition: Transition, at: datetime) -> None:
+        """For the journal only: it has an id, but no number on the wire."""
+        self._held += 1
+        stamp = self._stamp(self._event_seq, at)
+        event, state = ward.voice.transition(stamp, transition, ward.standing)
+        own = {"id": f"{self._node.boot_id}-held-{self._held}"}
+        own |= {"alarm_id": own["id"]} if transition is Transition.ACTIVATED else {}
+        draft.state = state.model_copy(update=own)
+        ward.raised_by = draft.state.alarm_id
+        draft.notes.append(json.dumps(json.loads(wire(event)) | own | {"event_seq": None, "held": True}).encode())
+
+    def _flooded(self, notice: FloodNotice) -> Message:
+        event = flood_event(self._gate.topics.node, self._next(self._node.clock.wall()), notice)
+        self._node.metrics.flooded(lasting=self._flood.lasting)
+        log.warning(f"flood.{notice.stage}", extra={"machines": dict(notice.counts), "held": notice.held})  # noqa: G004 - a name
+        return self._gate.topics.flood(event)
+
+    def _keep_shelves(self) -> None:
+        if shelved := {n: w.text() for n, w in self._wards.items() if w.alarm.shelved_s is not None}:
+            self._store.commit(Change(self._event_seq, states=shelved))
+
+    def _keep(self, draft: _Draft, ward: Ward | None = None, receipts: Mapping[str, bytes] | None = None) -> None:
+        """Write down, then tell."""
+        states = {ward.name: ward.text()} if ward else {}
+        notes = (*self._audit, *draft.notes)
+        self._audit.clear()
+        self._store.commit(
+            Change(self._event_seq, tuple(draft.events), notes, states, receipts or {}),
+        )
+        if draft.state:
+            self._node.publisher.publish(self._gate.topics.alarm(draft.state))
+        if ward:
+            self._node.metrics.alarm(ward.name, ward.alarm)
+        self._node.publisher.wake()
+
+    # What operators do
+
+    def obey(self, incoming: Incoming, gate: Gate | None = None) -> Message | None:
+        """Carry out what came in, whether it is meant for us or not; the answer, if anybody is to have one."""
+        try:
+            command = parse(incoming, gate or self._gate, self._node.clock.wall(), clock_synced=clock_synced())
+            return self._repeat(command) or self._carry_out(command)
+        except CommandRefused as refused:
+            verb = incoming.topic.rpartition("/")[2][:32]
+            said = {"verb": verb, "reason": refused.reason, "said": str(refused)}
+            log.warning("command.refused", extra=said)
+            self._write_down("refused", said)
+            self._node.metrics.commanded(verb, "refused")
+            return refuse(self._gate.topics, incoming, refused, self._node.clock.wall())
+
+    def ask(self, asked: Asked) -> bytes:
+        """The same for the person at the box, who may command everything."""
+        body = {"by": asked.by, "ts": rfc3339(self._node.clock.wall())} | asked.body
+        incoming = Incoming(f"{self._gate.topics.root}/cmd/{asked.verb}", json.dumps(body).encode(), retained=False)
+        everything = replace(self._gate, allowed=frozenset(Verb))
+        reply = self.obey(incoming, everything)
+        return reply.payload if reply else b""
+
+    def _write_down(self, event: str, said: dict[str, Any]) -> None:
+        fields = {name: value for name, value in said.items() if name != "ts"}
+        self._audit.append(json.dumps({"event": event, "ts": rfc3339(self._node.clock.wall())} | fields).encode())
+
+    def _repeat(self, command: Command) -> Message | None:
+        transaction = command.request.transaction
+        receipt = self._store.receipt(transaction) if transaction else None
+        return answer_again(command, receipt) if receipt else None
+
+    def _carry_out(self, command: Command) -> Message:
+        draft, request, now = _Draft(), command.request, self._node.clock.wall()
+        ward = self._wards[request.machine] if isinstance(request, OfMachine) else None
+        try:
+            result = self._of_machine(draft, command, ward) if ward else self._of_node(request)
+        except (AlarmRefused, AudioError) as refused:
+            reason = Refusal.CONDITION if isinstance(refused, AlarmRefused) else Refusal.FAILED
+            raise CommandRefused(str(refused), reason, request.transaction) from refused
+        reply = answer(self._gate.topics, command, now, result)
+        if draft.events or not isinstance(request, HealthCheck | Discover):
+            receipts = {request.transaction: reply.payload} if request.transaction else {}
+            self._keep(draft, ward, receipts)
+        log.info("command.done", extra=(said := record(command)))
+        if not draft.events:
+            self._write_down("command", said)
+        self._node.metrics.commanded(command.verb, "ok")
+        return reply
+
+    def _of_machine(self, draft: _Draft, command: Command, ward: Ward) -> Result:
+        meant(command, ward.raised_by)
+        request, now = command.request, self._node.clock.wall()
+        act = Act(request.by, request.comment, request.transaction)
+        match request:
+            case Threshold():
+                ward.heed(request.value)
+                event = ward.voice.threshold(self._next(now), ward.standing, act, own=request.value is not None)
+            case Label():
+                label = Labelled(event_id=self._judged(request, ward), verdict=request.verdict, fault=request.fault)
+                event = ward.voice.label(self._next(now), ward.standing, act, label)
+            case Snapshot():
+                return self._node.snapshot(ward, request.seconds)
+            case _:
+                ward.alarm, transitions = _done(ward.alarm, request)
+                for transition in transitions:
+                    self._add(draft, ward, transition, now, act)
+                return ward.voice.condition(ward.standing, now)
+        draft.events.append(self._gate.topics.event(event))
+        return cast("ThresholdSet | Labelled", event.detail)
+
+    def _judged(self, request: Label, ward: Ward) -> str:
+        event_id = request.event_id or ward.raised_by
+        if event_id is None or not self._known(ward, event_id):
+            msg = f"event_id: {event_id} is no event of {ward.name} that is remembered; `edge-asd events` lists them"
+            raise CommandRefused(msg, Refusal.INVALID, request.transaction)
+        return event_id
+
+    def _known(self, ward: Ward, event_id: str) -> bool:
+        return any(json.loads(entry.body).get("id") == event_id for entry in self._store.history(machine=ward.name))
+
+    def _of_node(self, request: Request) -> Health | None:
+        match request:
+            case Discover():
+                self._node.introduce()
+            case Restart():
+                self._node.stop()
+            case _:
+                return self._node.health()
+        return None
+
+    # Numbers
+
+    def _next(self, at: datetime) -> Stamp:
+        self._event_seq += 1
+        return self._stamp(self._event_seq, at)
+
+    def _stamp(self, seq: int, at: datetime) -> Stamp:
+        return Stamp(self._node.boot_id, seq, at, clock_synced())
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A change that is being written."""
+
+    events: list[Message] = field(default_factory=list)
+    notes: list[bytes] = field(default_factory=list)
+    state: AlarmState | None = None
+    """to be retained"""
+
+
+def _done(alarm: Alarm, request: Request) -> acts.Change:
+    """What an operator asks for, done to the alarm.
+
+    Raises:
+        AlarmRefused: it does not allow that as it stands.
+    """
+    match request:
+        case Ack():
+            return acts.acknowledge(alarm)
+        case Reset():
+            return acts.reset(alarm)
+        case Shelve():
+            return acts.shelve(alarm, 60 * request.minutes, one_shot=request.one_shot)
+        case Unshelve():
+            return acts.unshelve(alarm)
+        case Suppress():
+            return acts.suppress(alarm, on=request.on)
+        case OutOfService():
+            return acts.withdraw(alarm, on=request.on)
+    raise AssertionError(request)

@@ -1,0 +1,113 @@
+"""One node with one machine, and everything it may say: for the tests of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from edge_asd.alarm.alarm import Alarm, Policy, Transition
+from edge_asd.alarm.flood import FloodNotice, FloodStage
+from edge_asd.capture.source import SourceState
+from edge_asd.deliver.message import Message, Topics, Verb
+from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Labelled, Model, Source
+from edge_asd.deliver.voice import Act, Stamp, Standing, Voice, flood_event, source_level
+from edge_asd.score.clip import ClipScore, PartScore
+from edge_asd.signal.level import measure
+
+NOON = datetime(2026, 11, 20, 12, 0, 0, 104_999, tzinfo=UTC)
+MODEL = Model(id="pump", version="2026.11.1", backend="cpu", precision="int8")
+VOICE = Voice("press-hall-3", "pump1", "mic0", MODEL, sample_rate=16_000, clip=160_000, policy=Policy(threshold=4.0))
+STAMP = Stamp(boot_id="5b0f0d3c", seq=7, ts=NOON, clock_synced=True)
+CLIP = ClipScore(
+    start=0,
+    samples=160_000,
+    score=1.9,
+    surprise=2.41,
+    health_index=8,
+    parts=(PartScore("bands", 1.5), PartScore("network", 2.25)),
+    segment_scores=(2.25, 2.5),
+    level_dbfs=-31.75,
+)
+TOPICS = Topics("press-hall-3")
+RAISED = Alarm(active=True, acked=False, since=0, clips_over=3, count=1)
+STANDING = Standing(RAISED, NOON - timedelta(seconds=30), None, CLIP)
+SMITH = Act(by="j.smith", comment="bearing greased", transaction="t-81")
+HEALTH = Health(
+    node="press-hall-3",
+    boot_id="5b0f0d3c",
+    ts=NOON,
+    clock_synced=True,
+    version="0.1.0",
+    uptime_s=12.5,
+    well=False,
+    checks=(Check(name="mic0", well=False, said="lost"),),
+    outbox=Backlog(messages=3, size_bytes=2048, kept=True, trouble=None, dropped={"event": 0, "score": 1}),
+    disk_free_bytes=10**9,
+    temperature_celsius=None,
+)
+SOURCE = Source(
+    node="press-hall-3",
+    source="mic0",
+    state=SourceState.LOST,
+    reason="device_removed",
+    since=NOON,
+    device=Device(token="usb-id:0d8c:0014:", name="USB Audio Device"),  # noqa: S106 - names a microphone
+    sample_rate_hz=48_000,
+    restarts=2,
+)
+INFO = Info(
+    node="press-hall-3",
+    boot_id="5b0f0d3c",
+    ts=NOON,
+    version="0.1.0",
+    versions={"numpy": "2.2.0"},
+    config_sha256="0" * 64,
+    commands=(Verb.ACK, Verb.HEALTH_CHECK),
+    machines={"pump1": MODEL},
+    sources=("mic0",),
+)
+ALARMS = {
+    "normal": Alarm(),
+    "active_unacked": RAISED,
+    "active_acked": replace(RAISED, acked=True),
+    "rtn_unacked": replace(RAISED, active=False),
+    "latched_unacked": replace(RAISED, active=False, latched=True),
+    "latched_acked": replace(RAISED, active=False, latched=True, acked=True),
+    "shelved": replace(RAISED, shelved_s=600.0, one_shot=True),
+    "by_design": replace(RAISED, by_design=True),
+    "out_of_service": replace(RAISED, by_design=True, out_of_service=True),
+}
+"""every state, and every suppression"""
+
+
+def events() -> list[Message]:
+    """One of every kind, before any clip and after."""
+    transitions = [
+        VOICE.transition(STAMP, transition, replace(STANDING, raised_by="5b0f0d3c-event-3", clip=clip), SMITH)[0]
+        for transition in Transition
+        for clip in (CLIP, None)
+    ]
+    label = Labelled(event_id="5b0f0d3c-event-3", verdict=True, fault="bearing")
+    notices = [VOICE.threshold(STAMP, STANDING, SMITH, own=True), VOICE.label(STAMP, STANDING, SMITH, label)]
+    return [TOPICS.event(event) for event in [*transitions, *notices]]
+
+
+def floods() -> list[Message]:
+    """One of every stage."""
+    counts = {"pump1": 9, "fan2": 2}
+    return [TOPICS.flood(flood_event("press-hall-3", STAMP, FloodNotice(stage, counts, 11))) for stage in FloodStage]
+
+
+def alarms() -> list[Message]:
+    """The retained alarm in every state."""
+    return [TOPICS.alarm(VOICE.alarm(STAMP, replace(STANDING, alarm=alarm))) for alarm in ALARMS.values()]
+
+
+def everything() -> list[Message]:
+    """All that is said in JSON."""
+    loud = measure(np.random.default_rng(0).standard_normal(32_000).astype(np.float32) / 10, 16_000)
+    level = source_level("press-hall-3", "mic0", NOON, loud, clock_synced=True)
+    state = [TOPICS.info(INFO), TOPICS.health(HEALTH), TOPICS.source(SOURCE), TOPICS.level(level)]
+    return [*state, TOPICS.score(VOICE.score(STAMP, CLIP)), *alarms(), *events(), *floods()]
