@@ -13,8 +13,8 @@ from edge_asd.capture.device import find
 from edge_asd.capture.opening import open_source
 from edge_asd.config import load_config
 from edge_asd.daemon import bundle_path
-from edge_asd.deliver.message import Topics
 from edge_asd.deliver.probe import probe
+from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError, EdgeAsdError
 
 if TYPE_CHECKING:

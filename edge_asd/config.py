@@ -30,9 +30,10 @@ from edge_asd.alarm.alarm import Policy, Priority
 from edge_asd.alarm.flood import Flood
 from edge_asd.capture.opening import SourceSpec
 from edge_asd.deliver.command import ALLOWED
-from edge_asd.deliver.message import NAME, Kind, Topics, Verb
+from edge_asd.deliver.message import NAME, Kind, Verb
 from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Broker, Tls
+from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -26,11 +26,12 @@ from edge_asd.capture.source import SourceState
 from edge_asd.deliver.command import ALLOWED, Gate, Saved
 from edge_asd.deliver.control import Control
 from edge_asd.deliver.discovery import Discovery
-from edge_asd.deliver.message import Kind, Topics
+from edge_asd.deliver.message import Kind
 from edge_asd.deliver.mqtt import MqttPublisher
 from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Model, Source
 from edge_asd.deliver.publisher import NullPublisher
 from edge_asd.deliver.store import Store
+from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.errors import AudioError, ConfigError

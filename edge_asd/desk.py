@@ -37,10 +37,11 @@ from edge_asd.deliver.command import (
     record,
     refuse,
 )
-from edge_asd.deliver.message import Verb, rfc3339, wire
+from edge_asd.deliver.message import Verb, rfc3339
 from edge_asd.deliver.payload import Labelled
 from edge_asd.deliver.publisher import Incoming
 from edge_asd.deliver.store import Change
+from edge_asd.deliver.topic import wire
 from edge_asd.deliver.voice import NOBODY, Act, Stamp, flood_event
 from edge_asd.errors import AlarmRefused, AudioError, CommandRefused
 from edge_asd.observe.clock import clock_synced

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from edge_asd.deliver.message import NAME, Kind, Message, Topics, Verb, wire
+from edge_asd.deliver.message import NAME, Kind, Message, Verb
 from edge_asd.deliver.payload import Condition, Health, Labelled, Moment, Name, Shape, ThresholdSet
+from edge_asd.deliver.topic import Topics, wire
 from edge_asd.errors import CommandRefused
 
 if TYPE_CHECKING:

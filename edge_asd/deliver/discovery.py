@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from edge_asd.alarm.alarm import State, Suppression, Transition
 from edge_asd.alarm.flood import FloodStage
 from edge_asd.deliver.command import ALLOWED
-from edge_asd.deliver.message import Kind, Message, Topics, Verb, checked_name
+from edge_asd.deliver.message import Kind, Message, Verb, checked_name
 from edge_asd.deliver.payload import Notice
 
 if TYPE_CHECKING:
+    from edge_asd.deliver.topic import Topics
     from collections.abc import Collection, Iterable
 
     from edge_asd.deliver.payload import Health

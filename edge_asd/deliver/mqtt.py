@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
     from edge_asd.deliver.agenda import Sending
-    from edge_asd.deliver.message import Kind, Message, Topics
+    from edge_asd.deliver.message import Kind, Message
     from edge_asd.deliver.outbox import Outbox
     from edge_asd.deliver.publisher import Broker
+    from edge_asd.deliver.topic import Topics
 
 log = logging.getLogger(__name__)
 

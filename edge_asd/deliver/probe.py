@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from edge_asd.deliver.message import Topics
     from edge_asd.deliver.publisher import Broker
+    from edge_asd.deliver.topic import Topics
 
 PORTS = "mostly 1883, or 8883 with tls"
 

@@ -10,8 +10,9 @@ import numpy as np
 from edge_asd.alarm.alarm import Alarm, Policy, Transition
 from edge_asd.alarm.flood import FloodNotice, FloodStage
 from edge_asd.capture.source import SourceState
-from edge_asd.deliver.message import Message, Topics, Verb
+from edge_asd.deliver.message import Message, Verb
 from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Labelled, Model, Source
+from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Act, Stamp, Standing, Voice, flood_event, source_level
 from edge_asd.score.clip import ClipScore, PartScore
 from edge_asd.signal.level import measure

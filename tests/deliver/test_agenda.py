@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge_asd.deliver.agenda import ONCE, WINDOW, Agenda, Sending
-from edge_asd.deliver.message import Kind, Message, Status, Topics
+from edge_asd.deliver.message import Kind, Message, Status
+from edge_asd.deliver.topic import Topics
 from tests.deliver.shelf import Shelf
 
 TOPICS = Topics("node-1")

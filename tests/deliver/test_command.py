@@ -27,8 +27,9 @@ from edge_asd.deliver.command import (
     record,
     refuse,
 )
-from edge_asd.deliver.message import Kind, Topics, Verb
+from edge_asd.deliver.message import Kind, Verb
 from edge_asd.deliver.publisher import Incoming
+from edge_asd.deliver.topic import Topics
 from edge_asd.errors import CommandRefused
 from tests.deliver.scene import HEALTH, NOON, STAMP, STANDING, TOPICS, VOICE
 

@@ -14,8 +14,9 @@ from jinja2.sandbox import SandboxedEnvironment
 from edge_asd.capture.source import SourceState
 from edge_asd.deliver.command import ALLOWED, REQUESTS, Gate, parse
 from edge_asd.deliver.discovery import Discovery
-from edge_asd.deliver.message import Kind, Message, Status, Topics, Verb
+from edge_asd.deliver.message import Kind, Message, Status, Verb
 from edge_asd.deliver.publisher import Incoming
+from edge_asd.deliver.topic import Topics
 from tests.deliver.scene import ALARMS, HEALTH, NOON, SOURCE, STAMP, STANDING, TOPICS, VOICE, everything
 
 if TYPE_CHECKING:

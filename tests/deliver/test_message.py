@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_asd.deliver.message import Kind, Message, Status, Topics, rfc3339
+from edge_asd.deliver.message import Kind, Message, Status, rfc3339
+from edge_asd.deliver.topic import Topics
 
 TOPICS = Topics("press-hall-3")
 

@@ -19,10 +19,11 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_asd.deliver.message import Kind, Message, Status, Topics
+from edge_asd.deliver.message import Kind, Message, Status
 from edge_asd.deliver.mqtt import HEARD, MqttPublisher
 from edge_asd.deliver.publisher import Broker, Publisher, Tls
 from edge_asd.deliver.store import Change, Store
+from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
 from tests.conftest import Broker as Mosquitto
 from tests.conftest import free_port

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as paho
 import pytest
 
-from edge_asd.deliver.message import Status, Topics
+from edge_asd.deliver.message import Status
 from edge_asd.deliver.probe import Stage, probe
 from edge_asd.deliver.publisher import Broker, Tls
+from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
 from tests.conftest import Broker as Mosquitto
 from tests.conftest import free_port

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge_asd.deliver.message import Topics
 from edge_asd.deliver.mqtt import MqttPublisher
 from edge_asd.deliver.publisher import Broker, Tls
+from edge_asd.deliver.topic import Topics
 from tests.conftest import Broker as Mosquitto
 from tests.conftest import free_port
 from tests.deliver.shelf import Shelf

@@ -17,7 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_asd.deliver.command import ALLOWED
 from edge_asd.deliver.discovery import Discovery
-from edge_asd.deliver.message import Message, Status, Topics, Verb
+from edge_asd.deliver.message import Message, Status, Verb
+from edge_asd.deliver.topic import Topics
 from tests.conftest import PATIENCE, Broker
 from tests.deliver.scene import HEALTH, everything
 
