@@ -169,8 +169,8 @@ def check(config: ConfigFile) -> None:
 def try_broker(config: ConfigFile, as_json: Json = False) -> None:
     """Try the broker stage by stage, from its name to a message that comes back, and say what to mend."""
     from edge_asd.config import load_config  # noqa: PLC0415
-    from edge_asd.deliver.topic import Topics  # noqa: PLC0415
     from edge_asd.deliver.probe import probe  # noqa: PLC0415
+    from edge_asd.deliver.topic import Topics  # noqa: PLC0415
 
     settings = load_config(config)
     if settings.mqtt is None:

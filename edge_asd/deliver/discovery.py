@@ -19,10 +19,10 @@ from edge_asd.deliver.message import Kind, Message, Verb, checked_name
 from edge_asd.deliver.payload import Notice
 
 if TYPE_CHECKING:
-    from edge_asd.deliver.topic import Topics
     from collections.abc import Collection, Iterable
 
     from edge_asd.deliver.payload import Health
+    from edge_asd.deliver.topic import Topics
 
 Component: TypeAlias = dict[str, Any]
 
