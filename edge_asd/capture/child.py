@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from edge_asd.capture import device, ring
+from edge_asd.capture import device, ring, server
 from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def capture(writer: ring.Writer, rate: int, channel: int, token: str) -> None:
     try:
         with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
             demand(stream, token, device_rate)
+            if "(hw:" not in found.name:
+                server.guard(token)
             writer.announce(device_rate)
             listen(stream, Listener(sink, device_rate), frames, channel)
     except portaudio.PortAudioError as error:
