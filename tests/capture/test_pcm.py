@@ -18,8 +18,10 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import SourceSpec, open_source
 from edge_asd.capture.pcm import Format, Pcm, PcmSource
+from edge_asd.capture.source import SourceState
 from edge_asd.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -182,6 +184,24 @@ def test_a_writer_that_goes_is_an_error_and_the_next_one_is_heard(pipe: Path, op
     with pipe.open("wb", buffering=0) as writer:
         writer.write(b"\0\x40")
         assert [block.tolist() for block in drained(source)] == [[0.5]]
+
+
+def test_an_ear_hears_the_next_writer_and_keeps_the_two_apart(pipe: Path) -> None:
+    clock = Clock()
+    ear = Ear("line", lambda: PcmSource(str(pipe), Pcm(Format.S16LE, RATE), RATE, clock=clock), clock)
+    starts = []
+    for _ in range(3):
+        assert ear.read() is None
+        with pipe.open("wb", buffering=0) as writer:
+            writer.write(bytes(20))
+        block = ear.read()
+        assert block
+        starts.append(block.start)
+        assert ear.read() is None
+        assert (ear.state, ear.reason) == (SourceState.LOST, f"whoever wrote to {pipe} has gone: start it again")
+        clock.now += 11
+    ear.close()
+    assert starts == [0, 11, 22]
 
 
 @pytest.mark.parametrize("written", [b"", b"\0\0"])
