@@ -292,6 +292,23 @@ def test_everything_that_is_missing_is_told_at_once_with_what_to_do(tmp_path: Pa
         assert told in said[what]
 
 
+def test_a_pipe_is_checked_at_the_rate_that_is_written_to_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sound")
+    with (tmp_path / "sound").open("r+b", buffering=0) as writer:
+        writer.write(bytes(1600))
+        _, said = findings(
+            written(
+                tmp_path / "edge-asd.toml",
+                f"""
+                metrics.listen = ""
+                sources.line = {{input = "pcm:{tmp_path}/sound", format = "s16le", rate = 8000}}
+                machines.a = {{source = "line", bundle = "{bundle(tmp_path / "good.asd")}"}}
+                """,
+            )
+        )
+    assert said["source line"] == "ok    source line: delivers sound"
+
+
 @pytest.mark.system
 def test_a_broker_that_wants_a_password_says_so(tmp_path: Path, broker_with_password: Broker) -> None:
     text = f"""

@@ -306,7 +306,7 @@ def test_a_source_that_is_missing_is_told_and_retried_while_the_others_go_on(toy
         daemon.step()
         time.now += 1
     lost = daemon.ears["pump1"]
-    assert (lost.state, lost.reason, lost.restarts) == (SourceState.LOST, f"{missing} is no file", 3)
+    assert (lost.state, lost.reason, lost.restarts) == (SourceState.LOST, f"{missing} is no file", 4)
     assert len(watcher.clips["pump2"]) == 5
     assert told.payloads("machine/pump1/availability") == ["offline"]
 
