@@ -3,7 +3,8 @@
 ``NAME.asd`` is a stored zip: ``manifest.json``, ``heads.safetensors``, ``golden.safetensors``, ``CARD.md`` and,
 when there is a network, ``backbone.int8.onnx`` and for diagnosis ``backbone.fp32.onnx``. No pickle, no code.
 Opening it checks every digest; asking it for a head replays that head's golden waveform. What its training clips
-scored, in ``normals.safetensors``, is for who fuses bundles into an ensemble; a device reads from it what they are called.
+scored, in ``normals.safetensors``, is for who fuses bundles into an ensemble; a device learns from it what they are
+called.
 """
 
 from __future__ import annotations
