@@ -44,7 +44,7 @@ def explain(head: Head, spec: LogMel, heard: Evidence, verdict: Verdict) -> Why:
 def _added(counted: Sequence[tuple[Part, float]], feature: str, heard: Evidence, width: int) -> NDArray[np.float64]:
     """To the fused score by each of ``width`` features, through all parts that look at them."""
     own = [slope * part.by_feature(heard) for part, slope in counted if part.spec.feature == feature]
-    return np.sum([np.zeros(width), *own], axis=0)
+    return np.asarray(np.sum([np.zeros(width), *own], axis=0), np.float64)
 
 
 def _shares(keys: Sequence[Key], added: NDArray[np.float64]) -> dict[Key, float]:
