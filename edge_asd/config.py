@@ -149,7 +149,9 @@ class EvidenceSettings(_Table):
     """``[evidence]``: sound that is kept for people to listen to."""
 
     enabled: bool = False
+    pre_roll_s: float = Field(default=20, ge=0, le=60)
     quota_mb: float = Field(default=100, gt=0, allow_inf_nan=False)
+    free_mb: float = Field(default=200, ge=0, allow_inf_nan=False)
 
 
 class SourceSettings(_Table):

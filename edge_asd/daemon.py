@@ -23,7 +23,7 @@ from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import open_source
 from edge_asd.capture.source import SourceState
-from edge_asd.deliver.command import ALLOWED, Gate, Saved
+from edge_asd.deliver.command import ALLOWED, Gate
 from edge_asd.deliver.control import Control
 from edge_asd.deliver.discovery import Discovery
 from edge_asd.deliver.message import Kind
@@ -34,12 +34,12 @@ from edge_asd.deliver.store import Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
-from edge_asd.errors import AudioError, ConfigError
+from edge_asd.errors import ConfigError
 from edge_asd.observe.board import free_bytes, temperature_c
 from edge_asd.observe.clock import Clock, clock_synced
-from edge_asd.observe.evidence import LONGEST_S, Archive, Tail
 from edge_asd.observe.metric import MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
+from edge_asd.recorder import Recorder
 from edge_asd.score.clip import Skipped
 from edge_asd.signal.health import Fault
 from edge_asd.signal.level import measure
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from edge_asd.alarm.alarm import Alarm, Policy
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
+    from edge_asd.deliver.command import Saved
     from edge_asd.deliver.message import Message
     from edge_asd.deliver.publisher import Incoming, Publisher
     from edge_asd.score.clip import ClipScore
@@ -146,7 +147,7 @@ class Daemon:
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
         self._control: Control | None = None
-        self._tails = {n: Tail(int(LONGEST_S * self._rate(n))) for n in self.ears if config.evidence.enabled}
+        self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
         self._introduce_at, self._health_at = math.inf, 0.0
         self._told: dict[str, tuple[SourceState, str]] = {}
@@ -182,8 +183,7 @@ class Daemon:
             return 0.0
         self.metrics.heard(name, block.samples.size, self.clock.wall().timestamp())
         self._audience.heard(name, block)
-        if name in self._tails:
-            self._tails[name].push(block)
+        self._recorder.hear(name, block)
         mine = [ward for ward in self.wards.values() if ward.ear is ear]
         for ward in mine:
             for result in ward.listener.push(block):
@@ -207,7 +207,9 @@ class Daemon:
         self._store.put(self._topics.score(ward.voice.score(stamp, result)))
         self.publisher.wake()
         for transition in self.desk.judge(ward, result):
-            self._alarms += transition is Transition.ACTIVATED
+            if transition is Transition.ACTIVATED:
+                self._alarms += 1
+                self._recorder.raised(ward, result)
             self._audience.changed(ward.name, transition, ward.alarm, result)
 
     def _skip(self, ward: Ward, skipped: Skipped) -> None:
@@ -250,17 +252,7 @@ class Daemon:
         Raises:
             AudioError: the settings forbid it, nothing was heard, or the disk fails.
         """
-        if not (self._tails and self._config.state_dir):
-            msg = "no sound is kept here; set evidence.enabled = true where no speech is heard"
-            raise AudioError(msg)
-        rate = self._rate(ward.ear.name)
-        samples = self._tails[ward.ear.name].last(int(seconds * rate))
-        if not samples.size:
-            msg = f"nothing was heard of {ward.name} yet"
-            raise AudioError(msg)
-        archive = Archive(self._config.state_dir / "clips", int(self._config.evidence.quota_mb * 1e6))
-        kept = archive.keep(ward.name, samples, rate, self.clock.wall())
-        return Saved(file=str(kept.file), seconds=samples.size / rate, sha256=kept.sha256)
+        return self._recorder.snapshot(ward, seconds)
 
     # What others are told of the daemon itself
 
@@ -466,7 +458,7 @@ class Daemon:
             self._config.node, name, settings.source, _model(bundle), windows.sample_rate, windows.clip, policy
         )
         ear = self.ears[settings.source]
-        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold)
+        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold, bundle.digest)
 
     def _metrics(self, bundles: Mapping[str, Bundle]) -> Metrics:
         labels = [

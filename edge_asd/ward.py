@@ -36,6 +36,8 @@ class Ward:
     """monotonic seconds; the start counts as a score, so that the first clip has its time"""
     own_threshold: float
     """as configured, or the bundle's"""
+    digest: str = ""
+    """SHA-256 that the bundle is known by"""
     threshold: float | None = None
     """set by an operator in its place"""
     alarm: Alarm = field(default_factory=Alarm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -82,7 +83,7 @@ def test_help_names_the_commands_without_loading_what_they_need() -> None:
     python = [sys.executable, "-X", "importtime", "-m", "edge_asd", "--help"]
     answer = subprocess.run(python, capture_output=True, text=True, timeout=60, check=True)
 
-    for name in ("run", "demo", "score", "devices", "check", "bench"):
+    for name in ("run", "demo", "score", "devices", "check", "bench", "clips"):
         assert f" {name} " in answer.stdout
     loaded = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in answer.stderr.splitlines()}
     assert "typer" in loaded
@@ -491,6 +492,7 @@ def test_the_demo_piped_is_a_line_a_clip_and_the_alarm(capsys: pytest.CaptureFix
 
     assert sum("surprise" in line for line in lines) == 12
     assert sum(line == "ALARM activated: fan" for line in lines) == 1
+    assert re.fullmatch(r"the alarm was raised; what moved most: (\d+ Hz \d+ %, ){2}[a-z]+ \d+ %", lines[-1])
     assert "\x1b" not in "".join(lines)
 
 

@@ -43,6 +43,8 @@ CLIPS = ("scored", "gap", *Fault)
 SEGMENTS = ("scored", "skipped_invalid", "skipped_overload", "error")
 OUTCOMES = ("ok", "refused")
 """of a command"""
+KEPT = ("ok", "failed")
+"""of a recording for people"""
 STRANGE = "unknown"
 """stands for every verb that is none, of which there are without end"""
 INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -75,6 +77,7 @@ class Metrics:
         self._build(version, revision, started_at)
         self._declare_audio()
         self._declare_scores()
+        self._declare_evidence()
         self._frames_before: dict[str, tuple[int, ...]] = {}
         self._states: dict[str, State] = {}
         for source in sources:
@@ -149,6 +152,16 @@ class Metrics:
         """Somebody asked for something, which may be nothing that we know."""
         self._commands.labels(verb if verb in list(Verb) else STRANGE, outcome).inc()
 
+    def kept(self, evicted: int, total: int) -> None:
+        """A recording was kept; older ones made room for it, and all take so many bytes now."""
+        self._kept.labels("ok").inc()
+        self._evicted.labels("room").inc(evicted)
+        self._clip_bytes.set(total)
+
+    def not_kept(self) -> None:
+        """A recording could not be kept."""
+        self._kept.labels("failed").inc()
+
     def watch(self, traffic: Callable[[], Traffic], store: Callable[[], Condition], wall: Callable[[], float]) -> None:
         """Show what the publisher and the store count; they are asked at every scrape, and ``wall`` for Unix time."""
         self.registry.register(_DeliveryCollector(traffic, store, wall))
@@ -209,6 +222,14 @@ class Metrics:
         self._commands = self._counter("commands_total", "Commands of operators.", "verb", "outcome")
         for verb, outcome in product((*Verb, STRANGE), OUTCOMES):
             self._commands.labels(verb, outcome)
+
+    def _declare_evidence(self) -> None:
+        self._kept = self._counter("clips_kept_total", "Recordings kept for people, by outcome.", "outcome")
+        self._evicted = self._counter("clips_evicted_total", "Recordings deleted for newer ones.", "reason")
+        self._clip_bytes = self._gauge("clip_store_bytes", "Bytes of recordings, as of the last one kept.")
+        self._evicted.labels("room")
+        for outcome in KEPT:
+            self._kept.labels(outcome)
 
     def _begin_source(self, source: str) -> None:
         for series in (self._frames, self._last_frame, self._level):

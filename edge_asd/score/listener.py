@@ -10,6 +10,7 @@ import numpy as np
 from edge_asd.score.calibration import health_index
 from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.part import Evidence
+from edge_asd.score.reason import explain
 from edge_asd.signal.health import fault
 from edge_asd.signal.statistic import Statistic
 
@@ -143,4 +144,5 @@ class Listener:
             parts=verdict.parts,
             segment_scores=verdict.segment_scores,
             level_dbfs=heard.statistics.level,
+            why=explain(self.head, self.spec, heard, verdict),
         )
