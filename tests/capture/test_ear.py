@@ -27,6 +27,7 @@ class Microphone:
     loss: Loss = field(default_factory=Loss)
     reads: int = 0
     closed: bool = False
+    fill: float = 0.0
 
     @property
     def ended(self) -> bool:
