@@ -143,6 +143,7 @@ class Daemon:
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and not spec.input.startswith("microphone:")}
         self._heard_at: dict[str, float] = {}
+        self._listened = self._born
         self.metrics = self._metrics(bundles)
         for ward in self.wards.values():
             self._time_inference(ward)
@@ -178,7 +179,8 @@ class Daemon:
 
     def step(self) -> float:
         """One round over all ears and machines; the most audio that any had, seconds."""
-        heard = [self._listen(name, ear) for name, ear in self.ears.items()]
+        passed, self._listened = self.clock.monotonic() - self._listened, self.clock.monotonic()
+        heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
         self._serve()
         self._attend()
         self.desk.elapse()
@@ -187,12 +189,23 @@ class Daemon:
 
     # From sound to alarm
 
-    def _listen(self, name: str, ear: Ear) -> float:
-        """Take in what an ear has, whatever scoring is at; a recording that nobody hurries waits for it."""
+    def _listen(self, name: str, ear: Ear, passed: float) -> float:
+        """Take in what an ear has heard in so many seconds, however scoring is doing; how much it was.
+
+        A recording that nobody hurries waits for scoring instead.
+        """
         mine = [ward for ward in self.wards.values() if ward.ear is ear]
-        if name in self._patient and any(ward.queue.samples for ward in mine):
+        patient = name in self._patient
+        if patient and any(ward.queue.samples for ward in mine):
             return 0.0
         self.metrics.filled(name, ear.fill)
+        heard, new = 0.0, FULL_S
+        while new >= FULL_S and (not heard or (heard < passed and not patient)):
+            new = self._hear(name, ear, mine)
+            heard += new
+        return heard
+
+    def _hear(self, name: str, ear: Ear, mine: list[Ward]) -> float:
         block = ear.read()
         self.metrics.lost(name, ear.loss)
         if block is None:
