@@ -515,6 +515,17 @@ def test_a_machine_that_is_costly_takes_nothing_from_one_that_is_not(toy: Path, 
     assert len(watcher.clips["cheap"]) >= 58
 
 
+def test_a_loop_that_was_kept_from_running_takes_in_at_once_all_that_has_come(toy: Path, tmp_path: Path) -> None:
+    time, watcher = Time(), Watcher()
+    daemon = Daemon(config(toy, pump1=wav(tmp_path / "mic.wav", noise(24, 20 * RATE))), watcher, clock=time.clock)
+    for seconds in (0.0, 0.5, 9.0, 0.5):
+        time.now += seconds
+        daemon.step()
+
+    assert daemon.ears["pump1"].heard == 10 * RATE
+    assert len(watcher.clips["pump1"]) + counted(daemon, "clips_total", "overload")["pump1"] == 10
+
+
 def test_a_recording_that_nobody_hurries_waits_instead_of_being_shed(toy: Path, tmp_path: Path) -> None:
     time, watcher = Time(), Watcher()
     heard = {"input": wav(tmp_path / "mic.wav", noise(21, 30 * RATE)), "speed": 0.0}

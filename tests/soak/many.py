@@ -31,6 +31,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge_asd.config import Config
 from edge_asd.daemon import Daemon
+from edge_asd.render.machine import Condition
+from edge_asd.render.performance import Performance, machine
+from edge_asd.render.room import Room
 from edge_asd.score.listener import Listener
 from edge_asd.score.part import STATISTICS_PARTS
 from edge_asd.score.queue import WAIT_S
@@ -94,9 +97,10 @@ class Outcome:
         return heard and waits and self.clips["scored"] > 0 and not self.clips["error"] and not self.clips["gap"]
 
     def within(self, share: float) -> float:
-        """Seconds within which such a share of the scores came; infinite beyond the last bucket."""
+        """Seconds within which such a share of the scores came; infinite beyond the last bucket or without any."""
         whole = self.late[float("inf")]
-        return min(seconds for seconds, clips in self.late.items() if clips >= share * whole)
+        enough = (seconds for seconds, clips in self.late.items() if clips and clips >= share * whole)
+        return min(enough, default=float("inf"))
 
     def __str__(self) -> str:
         counts = ", ".join(f"{name} {number:.0f}" for name, number in self.clips.items() if number)
@@ -132,11 +136,19 @@ def _written(folder: Path, port: int) -> Path:
     for number in range(MACHINES):
         kind = KINDS[number % len(KINDS)]
         lines += [
-            f'sources.mic{number} = {{ input = "render:{kind}/{number}" }}',
+            f'sources.mic{number} = {{ input = "file:{_rendered(folder, kind, number)}", loop = true }}',
             f'machines.m{number} = {{ source = "mic{number}", head = "rendered/{kind}/00" }}',
         ]
     (folder / "crowd.toml").write_text("\n".join(lines))
     return folder / "crowd.toml"
+
+
+def _rendered(folder: Path, kind: str, number: int) -> Path:
+    """A file, lest the daemon that is held back spends its time on rendering."""
+    performance = Performance(machine(kind, number), Room(number=number), seed=0, rate=RATE)
+    path = folder / f"{kind}{number}.wav"
+    soundfile.write(path, performance.render(20 * RATE, Condition()), RATE)
+    return path
 
 
 @contextmanager
