@@ -142,13 +142,19 @@ def wav(path: Path, samples: np.ndarray, subtype: str = "PCM_16") -> str:
     return f"file:{path}"
 
 
+def listens(daemon: Daemon) -> bool:
+    """Connected, and its sources were opened: time that passes before they are is never heard."""
+    opened = all(ward.online is not None for ward in daemon.wards.values())
+    return opened and daemon.publisher.traffic().connected
+
+
 @contextmanager
 def running(daemon: Daemon) -> Iterator[None]:
     """In a thread, connected to its broker; ends with the daemon."""
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(daemon.run)
         try:
-            until(lambda: ended.done() or daemon.publisher.traffic().connected, PATIENCE, "no connection")
+            until(lambda: ended.done() or listens(daemon), PATIENCE, "no connection")
             yield
         except BaseException:
             daemon.stop()
