@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import uuid
+from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -41,6 +42,7 @@ from edge_asd.observe.metric import MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
 from edge_asd.recorder import Recorder
 from edge_asd.score.clip import Skipped
+from edge_asd.score.queue import Piece
 from edge_asd.signal.health import Fault
 from edge_asd.signal.level import measure
 from edge_asd.ward import Ward
@@ -73,6 +75,12 @@ BIRTH_S = 5.0
 """Home Assistant starts: at most so long until all is introduced again, by chance, lest all nodes speak at once"""
 BACKLOG_S = 0.5
 """audio in one round from which on it does not rest: a source is behind, or as fast as it is read"""
+ROUND_S = 0.25
+"""scoring in one round, from which on the sources and the operators have their turn"""
+TURN_S = 0.05
+"""scoring of one machine, from which on the next has its turn"""
+FULL_S = 1.0
+"""audio in one read that may be all a source was willing to give at once"""
 UNFIT = {Fault.SILENT: SourceState.SILENT, Fault.STUCK: SourceState.STUCK, Fault.CLIPPING: SourceState.CLIPPING}
 
 
@@ -134,6 +142,10 @@ class Daemon:
         listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
         self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
+        self._turns = deque(self.wards.values())
+        self._patient = {n for n, spec in specs.items() if spec.speed == 0 and not spec.input.startswith("microphone:")}
+        self._heard_at: dict[str, float] = {}
+        self._listened = self._born
         self.metrics = self._metrics(bundles)
         for ward in self.wards.values():
             self._time_inference(ward)
@@ -161,15 +173,17 @@ class Daemon:
         """Until stopped, or until no source will ever deliver again."""
         with ExitStack() as stack:
             self._start(stack)
-            while not self._stop.is_set() and not all(ear.ended for ear in self.ears.values()):
-                if self.step() < BACKLOG_S:
+            while not self._stop.is_set() and (self._waiting() or not all(ear.ended for ear in self.ears.values())):
+                if self.step() < BACKLOG_S and not self._waiting():
                     self._stop.wait(NAP_S)
             self._notifier.stopping()
             log.info("daemon.stopped", extra={"clips": self._scores, "alarms": self._alarms})
 
     def step(self) -> float:
-        """One round over all ears; the most audio that any had, seconds."""
-        heard = [self._listen(name, ear) for name, ear in self.ears.items()]
+        """One round over all ears and machines; the most audio that any had, seconds."""
+        passed, self._listened = self.clock.monotonic() - self._listened, self.clock.monotonic()
+        heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
+        self._serve()
         self._attend()
         self.desk.elapse()
         self._tell_state()
@@ -177,27 +191,107 @@ class Daemon:
 
     # From sound to alarm
 
-    def _listen(self, name: str, ear: Ear) -> float:
+    def _listen(self, name: str, ear: Ear, passed: float) -> float:
+        """Take in what an ear has heard in so many seconds, however scoring is doing; how much it was.
+
+        A recording that nobody hurries waits for scoring instead.
+        """
+        mine = [ward for ward in self.wards.values() if ward.ear is ear]
+        patient = name in self._patient
+        if patient and any(ward.queue.samples for ward in mine):
+            return 0.0
+        self.metrics.filled(name, ear.fill)
+        heard, new = 0.0, FULL_S
+        while new >= FULL_S and (not heard or (heard < passed and not patient)):
+            new = self._hear(name, ear, mine)
+            heard += new
+        return heard
+
+    def _hear(self, name: str, ear: Ear, mine: list[Ward]) -> float:
         block = ear.read()
+        self.metrics.lost(name, ear.loss)
         if block is None:
+            self._heard_at[name] = self.clock.monotonic()
             return 0.0
         self.metrics.heard(name, block.samples.size, self.clock.wall().timestamp())
         self._audience.heard(name, block)
         self._recorder.hear(name, block)
-        mine = [ward for ward in self.wards.values() if ward.ear is ear]
+        seconds = block.samples.size / self._rate(name)
+        piece = Piece(block, self._date(name, seconds))
         for ward in mine:
-            for result in ward.listener.push(block):
-                self._take(ward, result)
-        self.metrics.lost(name, ear.loss)
+            self._queue(ward, piece)
         self._measure(name, block)
-        return block.samples.size / self._rate(name)
+        return seconds
+
+    def _date(self, name: str, seconds: float) -> float:
+        """When the last of so many new seconds was heard: now, unless a source that is behind has more to give."""
+        now = self.clock.monotonic()
+        last = min(self._heard_at.get(name, now) + seconds, now) if seconds >= FULL_S else now
+        self._heard_at[name] = last
+        return last
+
+    def _queue(self, ward: Ward, piece: Piece) -> None:
+        shed = ward.queue.push(piece, ward.listener)
+        if not shed:
+            return
+        now = self.clock.monotonic()
+        if not ward.trouble(now):
+            log.warning("machine.overloaded", extra={"machine": ward.name, "waiting_s": self._waiting()})
+        ward.shed_at = now
+        self.metrics.shed(ward.name, shed, ward.listener.windows.segments)
+
+    def _waiting(self) -> float:
+        """Audio whose turn has not come, of the machine that has most of it, seconds."""
+        return max(ward.queue.samples / ward.listener.windows.sample_rate for ward in self.wards.values())
+
+    def _serve(self) -> None:
+        """Score what waits, the machines in turn, until nothing waits or the round has lasted long enough."""
+        until, idle = self.clock.monotonic() + ROUND_S, 0
+        while idle < len(self._turns) and self.clock.monotonic() < until:
+            ward = self._turns[0]
+            self._turns.rotate(-1)
+            idle = 0 if self._turn(ward) else idle + 1
+
+    def _turn(self, ward: Ward) -> bool:
+        """Score of one machine what waits, or as much as it may before the next; whether there was any."""
+        until, served = self.clock.monotonic() + TURN_S, False
+        while (not served or self.clock.monotonic() < until) and (piece := ward.queue.pop(ward.listener)):
+            self._score(ward, piece)
+            served = True
+        return served
+
+    def _score(self, ward: Ward, piece: Piece) -> None:
+        try:
+            results = ward.listener.push(piece.block)
+        except Exception as error:  # noqa: BLE001 - whatever one bundle does wrong, the other machines are heard
+            self._fail(ward, error)
+            return
+        for result in results:
+            self._take(ward, result)
+            if not isinstance(result, Skipped):
+                self.metrics.late(ward.name, max(self.clock.monotonic() - piece.heard_at, 0.0))
+
+    def _fail(self, ward: Ward, error: Exception) -> None:
+        """Give up the clip in progress and try again with the next; said once, and as long as it lasts."""
+        windows, reason = ward.listener.windows, f"{type(error).__name__}: {error}"
+        if not ward.failure:
+            log.error("machine.failed", extra={"machine": ward.name, "reason": reason}, exc_info=error)
+        ward.failure = reason
+        self.metrics.failed(ward.name, windows.segments)
+        end = ward.listener.start + windows.clip
+        ward.listener.forget(end)
+        ward.queue.skip(end, ward.listener)
 
     def _take(self, ward: Ward, result: ClipScore | Skipped) -> None:
         if isinstance(result, Skipped):
             self._skip(ward, result)
             return
+        if ward.failure:
+            log.info("machine.recovered", extra={"machine": ward.name, "from": ward.failure})
+            ward.failure = ""
         ward.last_scored = self.clock.monotonic()
-        ward.ear.declare(SourceState.OK, "clips are scored")
+        if ward.ear.state is not SourceState.LOST:  # what is scored now may have waited since before
+            ward.ear.declare(SourceState.OK, "clips are scored")
         ended = ward.when(result.start + result.samples, self.clock.wall())
         self.metrics.scored(ward.name, result, ward.policy.threshold, ended.timestamp())
         self.metrics.heard(ward.ear.name, 0, ended.timestamp(), result.level_dbfs)
@@ -262,21 +356,21 @@ class Daemon:
             if self._told.get(ear.name) != (ear.state, ear.reason):
                 self._tell_source(ear)
         for ward in self.wards.values():
-            online = ward.ear.state is SourceState.OK and not ward.overdue(now)
+            online = ward.ear.state is SourceState.OK and not ward.failure and not ward.overdue(now)
             if online is not ward.online:
                 ward.online = online
                 self.publisher.publish(self._topics.availability(ward.name, online=online))
         self._tell_health(now)
         self._feed_watchdog(now)
-        self._tell_status()
+        self._tell_status(now)
 
     def _feed_watchdog(self, now: float) -> None:
-        """Honest, not silent: an announced deaf ear is alive, an unexplained silence is not (decision 10)."""
+        """Honest, not silent: announced trouble is alive, an unexplained silence is not (decision 10)."""
         period = self._notifier.watchdog_s
         if period is None or now - self._fed < period / 4:
             return
         listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
-        if not any(ward.overdue(now) for ward in listening):
+        if not any(ward.overdue(now) and not ward.trouble(now) for ward in listening):
             self._notifier.alive()
             self._fed = now
 
@@ -301,10 +395,11 @@ class Daemon:
         level = logging.INFO if ear.state in {SourceState.OK, SourceState.RECOVERING} else logging.WARNING
         log.log(level, f"source.{ear.state}", extra={"source": ear.name, "reason": ear.reason})  # noqa: G004 - a name
 
-    def _tell_status(self) -> None:
+    def _tell_status(self, now: float) -> None:
         traffic = self.publisher.traffic()
         parts = [f"{len(self.wards)} machine{'s' if len(self.wards) > 1 else ''}"]
         parts += [f"{name} in alarm" for name, ward in self.wards.items() if ward.alarm.active]
+        parts += [f"{name}: {trouble}" for name, ward in self.wards.items() if (trouble := ward.trouble(now))]
         parts += [f"{ear.name} {ear.state}" for ear in self.ears.values() if ear.state is not SourceState.OK]
         parts += [traffic.trouble] if traffic.trouble else []
         if (status := ", ".join(parts)) != self._status:
@@ -316,6 +411,12 @@ class Daemon:
         traffic, store, config = self.publisher.traffic(), self._store.condition(), self._config
         checks = [
             Check(name=f"source {e.name}", well=e.state is SourceState.OK, said=e.reason) for e in self.ears.values()
+        ]
+        now = self.clock.monotonic()
+        checks += [
+            Check(name=f"machine {name}", well=False, said=trouble)
+            for name, ward in self.wards.items()
+            if (trouble := ward.trouble(now))
         ]
         if config.mqtt:
             deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""

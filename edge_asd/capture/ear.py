@@ -42,6 +42,11 @@ class Ear:
     _wait: float = BACK_OFF_S[0]
     _well_since: float | None = None
 
+    @property
+    def fill(self) -> float:
+        """Share of the source's buffer that is unread, 0 to 1."""
+        return self._source.fill if self._source else 0.0
+
     def read(self) -> Block | None:
         """New audio, if any; opens the source again when its time has come. Never raises."""
         if self.ended:

@@ -74,6 +74,11 @@ class MicrophoneSource:
         return Loss(self._ring.lost_before, self._ring.overwritten)
 
     @property
+    def fill(self) -> float:
+        """Of the ring."""
+        return self._ring.fill
+
+    @property
     def device_rate(self) -> int:
         """Hertz at which the device itself runs; 0 until it is open."""
         return self._ring.rate

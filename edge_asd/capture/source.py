@@ -48,6 +48,11 @@ class Source(Protocol):
         """Running total."""
         ...
 
+    @property
+    def fill(self) -> float:
+        """Share of its buffer that is unread, 0 to 1; at 1 audio is lost."""
+        ...
+
     def read(self) -> Block | None:
         """The audio since the last read, at most about a second; None when none has come yet.
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LOST = ("overflow", "gap", "ring_full", "restart")
 RESTARTS = ("ok", "failed")
-CLIPS = ("scored", "gap", *Fault)
+CLIPS = ("scored", "gap", "overload", "error", *Fault)
 SEGMENTS = ("scored", "skipped_invalid", "skipped_overload", "error")
 OUTCOMES = ("ok", "refused")
 """of a command"""
@@ -48,6 +48,7 @@ KEPT = ("ok", "failed")
 STRANGE = "unknown"
 """stands for every verb that is none, of which there are without end"""
 INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+LATENCY_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 MULTIPLES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0)
 """clip score over threshold"""
 
@@ -130,6 +131,24 @@ class Metrics:
         self._clips.labels(machine, skipped.reason).inc()
         self._segments.labels(machine, "skipped_invalid").inc(segments)
 
+    def shed(self, machine: str, clips: int, segments: int) -> None:
+        """So many clips of so many segments each were given up, unheard: the computer is too slow."""
+        self._clips.labels(machine, "overload").inc(clips)
+        self._segments.labels(machine, "skipped_overload").inc(clips * segments)
+
+    def failed(self, machine: str, segments: int) -> None:
+        """A clip of so many segments could not be scored."""
+        self._clips.labels(machine, "error").inc()
+        self._segments.labels(machine, "error").inc(segments)
+
+    def late(self, machine: str, seconds: float) -> None:
+        """From a clip's last sample to its score and what came of it."""
+        self._latency.labels(machine).observe(seconds)
+
+    def filled(self, source: str, ratio: float) -> None:
+        """How much of a source's buffer is taken by audio that nobody has read."""
+        self._fill.labels(source).set(ratio)
+
     def inferred(self, model: str, seconds: float) -> None:
         """The network looked at one segment."""
         self._inference.labels(model).observe(seconds)
@@ -194,6 +213,7 @@ class Metrics:
         self._frames = self._counter("audio_frames_total", "Audio frames received.", "source")
         self._lost = self._counter("audio_frames_lost_total", "Audio frames lost.", "source", "reason")
         self._restarts = self._counter("audio_restarts_total", "Attempts to open again.", "source", "outcome")
+        self._fill = self._gauge("ring_buffer_fill_ratio", "Share of the ring buffer that is unread.", "source")
         self._level = self._gauge("audio_level_dbfs", "RMS level of the last clip in dBFS.", "source")
 
     def _declare_scores(self) -> None:
@@ -203,6 +223,9 @@ class Metrics:
         self._clips = self._counter("clips_total", "Clips by outcome.", "machine", "outcome")
         self._inference = self._histogram(
             "inference_duration_seconds", "Model run time per segment.", INFERENCE_S, "model"
+        )
+        self._latency = self._histogram(
+            "end_to_end_latency_seconds", "From a clip's last sample to its score.", LATENCY_S, "machine"
         )
         self._segment_score = self._gauge("segment_score", "Last segment score.", "machine")
         self._clip_score = self._gauge("clip_score", "Last clip score.", "machine")
@@ -232,7 +255,7 @@ class Metrics:
             self._kept.labels(outcome)
 
     def _begin_source(self, source: str) -> None:
-        for series in (self._frames, self._last_frame, self._level):
+        for series in (self._frames, self._last_frame, self._level, self._fill):
             series.labels(source)
         for reason in LOST:
             self._lost.labels(source, reason)
@@ -245,7 +268,8 @@ class Metrics:
         machine = label.machine
         self._model.labels(*astuple(label)).set(1)
         self._inference.labels(label.model)
-        self._distribution.labels(machine)
+        for histogram in (self._distribution, self._latency):
+            histogram.labels(machine)
         for series in (self._segment_score, self._clip_score, self._threshold, self._last_scored):
             series.labels(machine)
         for counter, outcomes in ((self._segments, SEGMENTS), (self._clips, CLIPS), (self._transitions, State)):

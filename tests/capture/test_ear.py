@@ -27,6 +27,7 @@ class Microphone:
     loss: Loss = field(default_factory=Loss)
     reads: int = 0
     closed: bool = False
+    fill: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -110,6 +111,15 @@ def test_why_a_source_is_lost_is_what_it_said(bench: Callable[..., Bench]) -> No
     )
     unplugged.run(1)
     assert unplugged.ear.reason == "gone"
+
+
+def test_an_ear_is_as_full_as_its_source_and_empty_without_one(bench: Callable[..., Bench]) -> None:
+    full = bench(Microphone(fails_after=1, fill=0.75))
+    assert full.ear.fill == 0
+    full.run(0.25)
+    assert full.ear.fill == 0.75
+    full.run(0.25)
+    assert full.ear.fill == 0
 
 
 def test_a_source_that_failed_is_closed(bench: Callable[..., Bench]) -> None:

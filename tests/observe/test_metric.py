@@ -49,6 +49,10 @@ def use(metrics: Metrics) -> None:
     metrics.source_state("mic0", SourceState.OK)
     metrics.scored("pump1", CLIP, threshold=4.0, at=110.0)
     metrics.skipped("pump1", Skipped(0, 160_000, "silent"), segments=8)
+    metrics.shed("pump1", clips=2, segments=8)
+    metrics.failed("pump1", segments=8)
+    metrics.late("pump1", 0.3)
+    metrics.filled("mic0", 0.25)
     metrics.inferred("pump", 0.004)
     metrics.alarm("pump1", ACTIVE)
     metrics.commanded("ack", "ok")
@@ -88,6 +92,13 @@ def test_what_happens_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "segments_total", machine="pump1", outcome="scored") == 2
     assert value(metrics, "segments_total", machine="pump1", outcome="skipped_invalid") == 8
     assert value(metrics, "clips_total", machine="pump1", outcome="silent") == 1
+    assert value(metrics, "clips_total", machine="pump1", outcome="overload") == 2
+    assert value(metrics, "segments_total", machine="pump1", outcome="skipped_overload") == 16
+    assert value(metrics, "clips_total", machine="pump1", outcome="error") == 1
+    assert value(metrics, "segments_total", machine="pump1", outcome="error") == 8
+    assert value(metrics, "end_to_end_latency_seconds_bucket", machine="pump1", le="0.25") == 0
+    assert value(metrics, "end_to_end_latency_seconds_bucket", machine="pump1", le="0.5") == 1
+    assert value(metrics, "ring_buffer_fill_ratio", source="mic0") == 0.25
     assert value(metrics, "inference_duration_seconds_bucket", model="pump", le="0.005") == 1
 
 
