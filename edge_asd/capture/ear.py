@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge_asd.capture.source import Loss, SourceState
-from edge_asd.capture.state import UNSEEN, Condition, Trouble, Watch, advance
+from edge_asd.capture.state import UNSEEN, Condition, Watch, advance
 from edge_asd.errors import SourceError
 from edge_asd.signal.health import clipped
 
@@ -127,7 +127,7 @@ class Ear:
             self._well_since = now
         if now - self._well_since >= HEALTHY_S:
             self._wait = BACK_OFF_S[0]
-        if self.state is SourceState.LOST and not self.condition.holds(Trouble):
+        if self.state is SourceState.LOST:
             self.condition = Condition(SourceState.RECOVERING, "audio flows again")
         moved = replace(block, start=block.start + self._offset)
         self.heard = moved.start + moved.samples.size

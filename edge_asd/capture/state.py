@@ -70,7 +70,7 @@ RULES: Mapping[Trouble, Rule] = MappingProxyType(
         Trouble.NOT_FINITE: Rule(SourceState.FAILED, onset=1, calm=5),
         Trouble.WRONG_RATE: Rule(SourceState.FAILED, onset=1, calm=5),
         Trouble.CLIPPING: Rule(SourceState.CLIPPING, onset=2, calm=5),
-        Trouble.LOSS: Rule(SourceState.LOST, onset=3, calm=12),  # longer than a clip: no clip is ever whole
+        Trouble.LOSS: Rule(SourceState.FAILED, onset=3, calm=12),  # longer than a clip: no clip is ever whole
         Trouble.BAND_LIMITED: Rule(SourceState.SUSPECT, onset=3, calm=5),
         Trouble.BARE_NOISE: Rule(SourceState.SUSPECT, onset=60, calm=5),
         Trouble.FAINT: Rule(SourceState.SUSPECT, onset=3_600, calm=60),
