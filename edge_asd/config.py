@@ -161,6 +161,7 @@ class SourceSettings(_Table):
     fault_after_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     severity: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+    floor_dbfs: float | None = Field(default=None, ge=-120, le=0)
 
     def spec(self) -> SourceSpec:
         """As a source is opened.
@@ -168,7 +169,7 @@ class SourceSettings(_Table):
         Raises:
             ConfigError: nothing can be listened to like that.
         """
-        return SourceSpec(**self.model_dump() | {"channel": self.channel or None})
+        return SourceSpec(**self.model_dump(exclude={"floor_dbfs"}) | {"channel": self.channel or None})
 
 
 class AlarmSettings(_Table):
