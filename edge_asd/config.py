@@ -168,6 +168,7 @@ class SourceSettings(_Table):
     format: Format | None = None
     rate: int | None = Field(default=None, gt=0)
     channels: int | None = Field(default=None, ge=1)
+    floor_dbfs: float | None = Field(default=None, ge=-120, le=0)
 
     def spec(self) -> SourceSpec:
         """As a source is opened.
@@ -175,7 +176,7 @@ class SourceSettings(_Table):
         Raises:
             ConfigError: nothing can be listened to like that.
         """
-        return SourceSpec(**self.model_dump() | {"channel": self.channel or None})
+        return SourceSpec(**self.model_dump(exclude={"floor_dbfs"}) | {"channel": self.channel or None})
 
 
 class AlarmSettings(_Table):

@@ -38,12 +38,11 @@ from edge_asd.desk import Desk
 from edge_asd.errors import ConfigError
 from edge_asd.observe.board import free_bytes, temperature_c
 from edge_asd.observe.clock import Clock, clock_synced
-from edge_asd.observe.metric import MachineLabel, Metrics
+from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
 from edge_asd.recorder import Recorder
 from edge_asd.score.clip import Skipped
 from edge_asd.score.queue import Piece
-from edge_asd.signal.health import Fault
 from edge_asd.signal.level import measure
 from edge_asd.ward import Ward
 
@@ -81,7 +80,8 @@ TURN_S = 0.05
 """scoring of one machine, from which on the next has its turn"""
 FULL_S = 1.0
 """audio in one read that may be all a source was willing to give at once"""
-UNFIT = {Fault.SILENT: SourceState.SILENT, Fault.STUCK: SourceState.STUCK, Fault.CLIPPING: SourceState.CLIPPING}
+TIMELESS = ("file:", "render:")
+"""inputs that need not come as fast as time passes"""
 
 
 class Audience(Protocol):
@@ -220,6 +220,8 @@ class Daemon:
         piece = Piece(block, self._date(name, seconds))
         for ward in mine:
             self._queue(ward, piece)
+        self.metrics.paced(name, ear.rate, ear.effective_rate)
+        self.metrics.flawed(name, ear.clipped, ear.missing)
         self._measure(name, block)
         return seconds
 
@@ -289,9 +291,10 @@ class Daemon:
         if ward.failure:
             log.info("machine.recovered", extra={"machine": ward.name, "from": ward.failure})
             ward.failure = ""
+        if not ward.ear.fit(result.start):
+            self.metrics.skipped(ward.name, Skipped(result.start, result.samples, UNFIT))
+            return
         ward.last_scored = self.clock.monotonic()
-        if ward.ear.state is not SourceState.LOST:  # what is scored now may have waited since before
-            ward.ear.declare(SourceState.OK, "clips are scored")
         ended = ward.when(result.start + result.samples, self.clock.wall())
         self.metrics.scored(ward.name, result, ward.policy.threshold, ended.timestamp())
         self.metrics.heard(ward.ear.name, 0, ended.timestamp(), result.level_dbfs)
@@ -310,8 +313,6 @@ class Daemon:
         self.metrics.skipped(ward.name, skipped)
         if skipped.reason == "gap":
             self.metrics.lost_to(ward.ear.name, "gap", skipped.samples)
-        else:
-            ward.ear.declare(UNFIT.get(Fault(skipped.reason), SourceState.FAILED), f"audio is {skipped.reason}")
 
     def _measure(self, name: str, block: Block) -> None:
         """How loud it is, once a clip at most: the latest block speaks for all."""
@@ -375,11 +376,11 @@ class Daemon:
             self._fed = now
 
     def _tell_source(self, ear: Ear) -> None:
-        before, _ = self._told.get(ear.name, (ear.state, ""))
+        before, _ = self._told.get(ear.name, (None, ""))
         self._told[ear.name] = (ear.state, ear.reason)
         self.metrics.source_state(ear.name, ear.state)
         if before is SourceState.LOST:
-            self.metrics.restarted(ear.name, ok=ear.state is SourceState.OK)
+            self.metrics.restarted(ear.name, ok=ear.state is not SourceState.LOST)
         spec = self._config.sources[ear.name]
         said = Source(
             node=self._config.node,
@@ -392,6 +393,8 @@ class Daemon:
             restarts=ear.restarts,
         )
         self.publisher.publish(self._topics.source(said))
+        if before is ear.state:
+            return  # one notice an episode, however often its reason changes
         level = logging.INFO if ear.state in {SourceState.OK, SourceState.RECOVERING} else logging.WARNING
         log.log(level, f"source.{ear.state}", extra={"source": ear.name, "reason": ear.reason})  # noqa: G004 - a name
 
@@ -547,7 +550,9 @@ class Daemon:
         return ears
 
     def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
-        return Ear(name, lambda: open_source(spec, rate, clock=self.clock.monotonic), self.clock.monotonic)
+        clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
+        live = not spec.input.startswith(TIMELESS)
+        return Ear(name, lambda: open_source(spec, rate, clock=clock), clock, rate, live, floor)
 
     def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
         settings: MachineSettings = self._config.machines[name]

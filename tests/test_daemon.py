@@ -231,7 +231,7 @@ def test_a_stretch_of_strange_sound_raises_one_alarm_and_it_returns(toy: Path, t
 def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told(
     toy: Path, tmp_path: Path, broker: Broker, value: float, state: str
 ) -> None:
-    sound = np.concatenate([noise(700, 3 * RATE), np.full(2 * RATE, value, np.float32), noise(701, 3 * RATE)])
+    sound = np.concatenate([noise(700, 3 * RATE), np.full(2 * RATE, value, np.float32), noise(701, 8 * RATE)])
     recorder, time, watcher = broker.subscribe(f"{TOPIC}/#"), Time(), Watcher()
     daemon = Daemon(config(toy, broker, pump1=wav(tmp_path / "mic.wav", sound, "FLOAT")), watcher, clock=time.clock)
 
@@ -249,9 +249,11 @@ def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told
         told(3, "ok", b"online")
         told(5, state, b"offline")
         assert len(watcher.clips["pump1"]) == 3
-        told(8.5, "ok", b"online")
-    assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 5, 6, 7)]
-    assert len(received(recorder, "machine/pump1/score")) == 6
+        told(13.5, "ok", b"online")
+    assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 9, 10, 11, 12)], (
+        "none until it has been well for five seconds"
+    )
+    assert len(received(recorder, "machine/pump1/score")) == 7
 
 
 @pytest.mark.system
@@ -280,13 +282,15 @@ def test_two_machines_may_share_an_ear(toy: Path, tmp_path: Path) -> None:
 
 
 def test_metrics_count_what_was_heard_and_scored(toy: Path, tmp_path: Path) -> None:
-    sound = np.concatenate([noise(3, 3 * RATE), np.zeros(RATE // 4, np.float32), noise(4, 2 * RATE)])
+    sound = np.concatenate([noise(3, 3 * RATE), np.zeros(RATE // 4, np.float32), noise(4, 7 * RATE)])
     daemon, watcher = perform(config(toy, pump1=wav(tmp_path / "mic.wav", sound)))
     ask = daemon.metrics.registry.get_sample_value
 
     assert ask("edge_asd_audio_frames_total", {"source": "pump1"}) == sound.size
-    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "scored"}) == 5
+    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "scored"}) == 6
     assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "silent"}) == 1
+    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "unfit_source"}) == 4
+    assert ask("edge_asd_audio_sample_rate_hertz", {"source": "pump1"}) == RATE
     assert ask("edge_asd_clip_score", {"machine": "pump1"}) == watcher.clips["pump1"][-1].surprise
 
 
@@ -297,6 +301,39 @@ def test_the_alarm_threshold_is_shared_by_as_many_clips_as_the_config_wants(toy:
         settings["machines"]["pump1"]["alarm"] = own
         ward = Daemon(Config(**settings)).wards["pump1"]
         assert ward.policy.threshold == ward.listener.alarm == pytest.approx(expected)
+
+
+def test_an_ear_knows_its_rate_its_floor_and_whether_it_must_keep_time(toy: Path) -> None:
+    heard = {"input": "microphone:name:default", "floor_dbfs": -62.5}
+    ears = Daemon(config(toy, pump1=heard, pump2="file:mic.wav", pump3="render:valve")).ears
+
+    assert [(ear.rate, ear.live, ear.floor_dbfs) for ear in ears.values()] == [
+        (RATE, True, -62.5),
+        (RATE, False, None),
+        (RATE, False, None),
+    ]
+
+
+def test_one_episode_is_one_line_in_the_log_and_failed_attempts_are_counted(
+    toy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = Time()
+    daemon, reasons = Daemon(config(toy, pump1="file:unused.wav"), clock=time.clock), iter("abcdefgh")
+
+    def fail() -> Tap:
+        raise SourceError(next(reasons))
+
+    daemon.ears["pump1"].open_source = fail
+    daemon.publisher = told = Told()
+    for _ in range(8):
+        daemon.step()
+        time.now += 1
+
+    assert [record.message for record in caplog.records if record.message.startswith("source.")] == ["source.lost"]
+    attempts, ask = daemon.ears["pump1"].restarts, daemon.metrics.registry.get_sample_value
+    assert attempts > 2
+    assert len(told.payloads("source/pump1/state")) == attempts, "what is retained has the latest reason"
+    assert ask("edge_asd_audio_restarts_total", {"source": "pump1", "outcome": "failed"}) == attempts - 1
 
 
 # Ears that fail -------------------------------------------------------------------------------------------------------

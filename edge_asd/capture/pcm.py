@@ -128,6 +128,11 @@ class PcmSource:
         """None that could be known: what the writer lost it has to tell itself."""
         return Loss()
 
+    @property
+    def fill(self) -> float:
+        """None that could be known: the pipe is the kernel's."""
+        return 0.0
+
     def read(self) -> Block | None:
         """What was written since the last read, at most a second of it.
 

@@ -20,6 +20,8 @@ class SourceState(StrEnum):
     LOST = "lost"
     RECOVERING = "recovering"
     FAILED = "failed"
+    SUSPECT = "suspect"
+    """it sounds, but not as this microphone in this room should"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 LOST = ("overflow", "gap", "ring_full", "restart")
 RESTARTS = ("ok", "failed")
-CLIPS = ("scored", "gap", "overload", "error", *Fault)
+UNFIT = "unfit_source"
+"""of a clip: it looks well by itself, but the ear was not"""
+CLIPS = ("scored", "gap", "overload", "error", UNFIT, *Fault)
 SEGMENTS = ("scored", "skipped_invalid", "skipped_overload", "error")
 OUTCOMES = ("ok", "refused")
 """of a command"""
@@ -80,6 +82,7 @@ class Metrics:
         self._declare_scores()
         self._declare_evidence()
         self._frames_before: dict[str, tuple[int, ...]] = {}
+        self._ear_before: dict[str, tuple[int, int]] = {}
         self._states: dict[str, State] = {}
         for source in sources:
             self._begin_source(source)
@@ -99,12 +102,25 @@ class Metrics:
         """The running total of a source, as often as you like; it begins anew with a reopened source."""
         now, before = astuple(loss), self._frames_before.get(source, (0, 0))
         self._frames_before[source] = now
+        self._overflows.labels(source).inc(0 < now[0] != before[0])
         for reason, total, known in zip(("overflow", "ring_full"), now, before, strict=True):
             self._lost.labels(source, reason).inc(total - known if total >= known else total)
 
     def lost_to(self, source: str, reason: str, samples: int) -> None:
         """Samples that were lost for another reason: ``gap`` or ``restart``."""
         self._lost.labels(source, reason).inc(samples)
+
+    def paced(self, source: str, rate: int, effective: float) -> None:
+        """Hertz of a source, as it is used and as the monotonic clock has it."""
+        self._rate.labels(source).set(rate)
+        self._effective.labels(source).set(effective)
+
+    def flawed(self, source: str, clipped: int, missing: int) -> None:
+        """Running totals of an ear: samples at full scale, and those that the clock misses."""
+        known_clipped, known_missing = self._ear_before.get(source, (0, 0))
+        self._ear_before[source] = clipped, missing
+        self._clipped.labels(source).inc(clipped - known_clipped)
+        self.lost_to(source, "gap", missing - known_missing)
 
     def source_state(self, source: str, state: SourceState) -> None:
         """The state an ear is in; the others are nought."""
@@ -212,6 +228,12 @@ class Metrics:
         self._last_frame = self._gauge("audio_last_frame_timestamp_seconds", "Unix time of the last frame.", "source")
         self._frames = self._counter("audio_frames_total", "Audio frames received.", "source")
         self._lost = self._counter("audio_frames_lost_total", "Audio frames lost.", "source", "reason")
+        self._overflows = self._counter("audio_overflows_total", "Times the device dropped audio.", "source")
+        self._clipped = self._counter("audio_clipped_frames_total", "Audio frames at full scale.", "source")
+        self._rate = self._gauge("audio_sample_rate_hertz", "Sample rate audio is used at.", "source")
+        self._effective = self._gauge(
+            "audio_effective_sample_rate_hertz", "Sample rate by the monotonic clock, 0 until measured.", "source"
+        )
         self._restarts = self._counter("audio_restarts_total", "Attempts to open again.", "source", "outcome")
         self._fill = self._gauge("ring_buffer_fill_ratio", "Share of the ring buffer that is unread.", "source")
         self._level = self._gauge("audio_level_dbfs", "RMS level of the last clip in dBFS.", "source")
@@ -255,7 +277,8 @@ class Metrics:
             self._kept.labels(outcome)
 
     def _begin_source(self, source: str) -> None:
-        for series in (self._frames, self._last_frame, self._level, self._fill):
+        counters, gauges = (self._overflows, self._clipped), (self._rate, self._effective)
+        for series in (self._frames, self._last_frame, self._level, self._fill, *counters, *gauges):
             series.labels(source)
         for reason in LOST:
             self._lost.labels(source, reason)

@@ -55,4 +55,4 @@ class Skipped:
     start: int
     samples: int
     reason: str
-    """``gap``, or the name of a :class:`edge_asd.signal.health.Fault`"""
+    """``gap``, the name of a :class:`edge_asd.signal.health.Fault`, or that the whole ear was unfit"""

@@ -45,6 +45,8 @@ def use(metrics: Metrics) -> None:
     metrics.heard("mic0", 16_000, at=100.0, level_dbfs=-30.0)
     metrics.lost("mic0", Loss(overflow=3, ring_full=5))
     metrics.lost_to("mic0", "gap", 7)
+    metrics.paced("mic0", 16_000, 15_999.5)
+    metrics.flawed("mic0", clipped=11, missing=0)
     metrics.restarted("mic0", ok=True)
     metrics.source_state("mic0", SourceState.OK)
     metrics.scored("pump1", CLIP, threshold=4.0, at=110.0)
@@ -124,6 +126,29 @@ def test_a_source_that_was_opened_again_loses_no_count(metrics: Metrics) -> None
         metrics.lost("mic0", Loss(overflow=total))
 
     assert value(metrics, "audio_frames_lost_total", source="mic0", reason="overflow") == 13
+
+
+def test_an_overflow_is_counted_once_whatever_it_took(metrics: Metrics) -> None:
+    for total in (0, 400, 400, 900, 0, 100):  # the source was opened again before the fifth
+        metrics.lost("mic0", Loss(overflow=total))
+
+    assert value(metrics, "audio_overflows_total", source="mic0") == 3
+
+
+def test_totals_of_an_ear_are_counted_once(metrics: Metrics) -> None:
+    for clipped, missing in ((5, 0), (5, 480), (9, 480)):
+        metrics.flawed("mic0", clipped, missing)
+
+    assert value(metrics, "audio_clipped_frames_total", source="mic0") == 9
+    assert value(metrics, "audio_frames_lost_total", source="mic0", reason="gap") == 480
+
+
+def test_the_rate_is_shown_as_it_is_used_and_as_it_is(metrics: Metrics) -> None:
+    assert value(metrics, "audio_effective_sample_rate_hertz", source="mic0") == 0
+    metrics.paced("mic0", 16_000, 15_999.5)
+
+    assert value(metrics, "audio_sample_rate_hertz", source="mic0") == 16_000
+    assert value(metrics, "audio_effective_sample_rate_hertz", source="mic0") == 15_999.5
 
 
 def test_an_alarm_and_its_transitions_agree(metrics: Metrics) -> None:
