@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edge_asd.capture.source import Source
     from edge_asd.signal.segment import Block
 
-BACK_OFF_S = (0.5, 10.0)
+BACK_OFF_S = (0.5, 8.0)
 """first and longest wait before a source is opened again; even after the longest it is heard 15 s after it is back"""
 HEALTHY_S = 60.0
 """how long a source must deliver before its next failure counts as the first"""

@@ -109,7 +109,7 @@ class Outcome:
         lines += [
             f"late: {[episode for episode in self.episodes if not episode.well]}",
             f"{self.scores} clips scored, {self.alarms} alarms, {self.strange} clips of another source",
-            f"{self.online} machines online at the end, descriptors {self.descriptors}",
+            f"{self.online} machines online at the end, descriptors {min(self.descriptors)} to {max(self.descriptors)}",
         ]
         return "\n".join(lines)
 
