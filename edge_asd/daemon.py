@@ -143,7 +143,7 @@ class Daemon:
         self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
         self._turns = deque(self.wards.values())
-        self._patient = {n for n, spec in specs.items() if spec.speed == 0 and not spec.input.startswith("microphone:")}
+        self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
         self._listened = self._born
         self.metrics = self._metrics(bundles)

@@ -134,7 +134,9 @@ def recordings_of_all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     soundfile.write(folder / "good.wav", fan, RATE, "FLOAT")
     soundfile.write(folder / "hifi.wav", resample(fan, 441_000), 44_100, "FLOAT")
     soundfile.write(folder / "short.wav", fan[:4_800], RATE, "FLOAT")
-    soundfile.write(folder / "tiled.wav", np.resize(fan[:4_800], 2 * RATE), RATE, "FLOAT")
+    tiled = np.resize(fan[:4_800], 2 * RATE)
+    tiled[::4_801] += 1e-6  # what repeats itself to the last bit is no microphone
+    soundfile.write(folder / "tiled.wav", tiled, RATE, "FLOAT")
     soundfile.write(folder / "stereo.wav", np.stack([fan[::-1], fan], axis=1), RATE, "FLOAT")
     soundfile.write(folder / "silent.wav", np.zeros(RATE), RATE)
     soundfile.write(folder / "nan.wav", np.where(np.arange(fan.size) == 5, np.nan, fan), RATE, "FLOAT")
@@ -184,7 +186,7 @@ def test_other_rates_are_resampled_and_short_recordings_repeated(recordings_of_a
     # only the network: the statistics hear that the resampler's filter takes away the topmost of the band
     assert hifi["parts"]["network"] == pytest.approx(good["parts"]["network"], abs=0.1)
     assert hifi["samples"] == 160_000
-    assert short["parts"] == tiled["parts"]
+    assert short["parts"] == pytest.approx(tiled["parts"], abs=0.01)
     assert (short["samples"], tiled["samples"]) == (4_800, 32_000)
 
 

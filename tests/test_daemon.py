@@ -103,6 +103,12 @@ class Watcher(Nobody):
         if self.time:
             self.time.now += block.samples.size / RATE
 
+    @property
+    def heard_until(self) -> int:
+        """Index behind the newest sample."""
+        last = self.heard_blocks[-1:]
+        return last[0].start + last[0].samples.size if last else 0
+
     def scored(self, machine: str, clip: ClipScore, policy: Policy) -> None:  # noqa: ARG002 - same
         """A clip got its score."""
         self.clips.setdefault(machine, []).append(clip)
@@ -249,6 +255,9 @@ def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told
         told(3, "ok", b"online")
         told(5, state, b"offline")
         assert len(watcher.clips["pump1"]) == 3
+        for second in range(6, 14):  # one at a time, lest the ear is well by what comes after a clip
+            time.now = float(second)
+            until(lambda: watcher.heard_until >= time.now * RATE, PATIENCE, "a second is not heard")
         told(13.5, "ok", b"online")
     assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 9, 10, 11, 12)], (
         "none until it has been well for five seconds"

@@ -216,9 +216,9 @@ def test_what_was_silent_before_it_was_lost_begins_anew(bench: Callable[..., Ben
     muted = bench(Microphone(zeros=range(8), fails_after=8), Microphone())
     muted.run(2)
     assert muted.ear.state is SourceState.SILENT
-    muted.run(1)
+    muted.run(0.25)
     assert muted.ear.state is SourceState.LOST
-    muted.run(0.5)
+    muted.run(0.75)
     assert (muted.ear.state, muted.ear.reason) == (SourceState.RECOVERING, "audio flows again")
     muted.run(1)
     assert muted.ear.state is SourceState.OK
