@@ -241,9 +241,7 @@ def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told
     recorder, time, watcher = broker.subscribe(f"{TOPIC}/#"), Time(), Watcher()
     daemon = Daemon(config(toy, broker, pump1=wav(tmp_path / "mic.wav", sound, "FLOAT")), watcher, clock=time.clock)
 
-    def told(second: float, state: str, availability: bytes) -> None:
-        already = len(recorder.messages)
-        time.now = second
+    def told(already: int, state: str, availability: bytes) -> None:
         for ending, said in (("source/pump1/state", f'"state":"{state}"'.encode()), ("availability", availability)):
             recorder.wait_for(
                 lambda m, ending=ending, said=said: (
@@ -252,13 +250,17 @@ def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told
             )
 
     with running(daemon):
-        told(3, "ok", b"online")
-        told(5, state, b"offline")
+        time.now = 3
+        told(0, "ok", b"online")
+        already, time.now = len(recorder.messages), 5
+        told(already, state, b"offline")
         assert len(watcher.clips["pump1"]) == 3
+        already = len(recorder.messages)
         for second in range(6, 14):  # one at a time, lest the ear is well by what comes after a clip
             time.now = float(second)
             until(lambda: watcher.heard_until >= time.now * RATE, PATIENCE, "a second is not heard")
-        told(13.5, "ok", b"online")
+        told(already, "ok", b"online")
+        time.now = 13.5
     assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 9, 10, 11, 12)], (
         "none until it has been well for five seconds"
     )
