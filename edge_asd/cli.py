@@ -44,7 +44,6 @@ mqtt = typer.Typer(no_args_is_help=True, help="Look at the broker.")
 app.add_typer(mqtt, name="mqtt")
 app.add_typer(alarm, name="alarm")
 app.add_typer(clips, name="clips")
-app.command()(events)
 BundleFile = Annotated[Path | None, typer.Option("--bundle", help="NAME.asd; the built-in one by default.")]
 HeadKey = Annotated[str | None, typer.Option("--head", help="Machine identity, set/machine/section.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deploy/edge-asd.toml.")]
@@ -209,6 +208,9 @@ def bench(
         return
     show(_timings(timings))
     print(f"a clip takes {100 * share:.2f} % of the time it lasts (real-time factor {share:.4f})")
+
+
+app.command()(events)
 
 
 def main() -> None:
