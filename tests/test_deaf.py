@@ -125,6 +125,7 @@ class Patient:
     start: int = 0
     ended: bool = False
     lost: int = 0
+    fill: float = 0.0
 
     def __post_init__(self) -> None:
         self.spoilt = self.trouble.spoilt(self.sound[slice(*(s * RATE for s in DEAF))])
