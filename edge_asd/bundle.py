@@ -3,7 +3,8 @@
 ``NAME.asd`` is a stored zip: ``manifest.json``, ``heads.safetensors``, ``golden.safetensors``, ``CARD.md`` and,
 when there is a network, ``backbone.int8.onnx`` and for diagnosis ``backbone.fp32.onnx``. No pickle, no code.
 Opening it checks every digest; asking it for a head replays that head's golden waveform. What its training clips
-scored, in ``normals.safetensors``, is for who fuses bundles into an ensemble; a device has no use for it.
+scored, in ``normals.safetensors``, is for who fuses bundles into an ensemble; a device learns from it what they are
+called.
 """
 
 from __future__ import annotations
@@ -260,7 +261,11 @@ def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
     widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
-        heads = {key: _unpack_head(key, card, tensors, widths) for key, card in manifest.heads.items()}
+        normals = _tensors(files[NORMALS]) if NORMALS in files else {}
+        heads = {
+            key: _unpack_head(key, card, tensors, widths, _unpack_clips(key, card, normals))
+            for key, card in manifest.heads.items()
+        }
         goldens = {key: _unpack_golden(key, card, golden) for key, card in manifest.heads.items()}
     except (KeyError, SafetensorError, ValueError) as error:
         msg = f"{path}: heads or golden vectors cannot be used ({error}); export the bundle again"
@@ -410,11 +415,18 @@ def _unpack_normals(key: str, card: HeadCard, tensors: Tensors) -> Normals:
     return Normals(z.astype(np.float32), clip.astype(np.uint8))
 
 
-def _unpack_head(key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None]) -> Head:
+def _unpack_clips(key: str, card: HeadCard, tensors: Tensors) -> tuple[str, ...]:
+    """What the training clips are called, where the bundle says."""
+    return tuple(bytes(clip).hex() for clip in _unpack_normals(key, card, tensors).clip) if tensors else ()
+
+
+def _unpack_head(
+    key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None], clips: tuple[str, ...]
+) -> Head:
     excess, excesses = _sized(tensors, f"{key}/tail", "T", {"T": 2}).astype(float)
     body = _sized(tensors, f"{key}/body", "Q", {"Q": QUANTILES.size}).astype(np.float64)
     parts = (_unpack_part(f"{key}/{spec.name}", spec, tensors, widths[spec.feature]) for spec in card.parts)
-    return Head(tuple(parts), Calibration(body, float(excess), int(excesses)), card.fusion)
+    return Head(tuple(parts), Calibration(body, float(excess), int(excesses)), card.fusion, clips)
 
 
 def _unpack_part(prefix: str, spec: PartSpec, tensors: Tensors, width: int | None) -> Part:

@@ -72,7 +72,7 @@ def _source(settings: SourceSettings) -> str:
     scheme, _, token = spec.input.partition(":")
     if scheme == "microphone":
         find(token)  # says which there are; opening would only say that this one is not
-    source = open_source(spec, 16_000)
+    source = open_source(spec, spec.rate or 16_000)
     try:
         return _heard(source.read)
     finally:

@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, Setting
 from edge_asd.alarm.alarm import Policy, Priority
 from edge_asd.alarm.flood import Flood
 from edge_asd.capture.opening import SourceSpec
+from edge_asd.capture.pcm import Format
 from edge_asd.deliver.command import ALLOWED
 from edge_asd.deliver.message import NAME, Kind, Verb
 from edge_asd.deliver.outbox import Limit
@@ -148,7 +149,9 @@ class EvidenceSettings(_Table):
     """``[evidence]``: sound that is kept for people to listen to."""
 
     enabled: bool = False
+    pre_roll_s: float = Field(default=20, ge=0, le=60)
     quota_mb: float = Field(default=100, gt=0, allow_inf_nan=False)
+    free_mb: float = Field(default=200, ge=0, allow_inf_nan=False)
 
 
 class SourceSettings(_Table):
@@ -162,6 +165,10 @@ class SourceSettings(_Table):
     fault_after_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     severity: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+    format: Format | None = None
+    rate: int | None = Field(default=None, gt=0)
+    channels: int | None = Field(default=None, ge=1)
+    floor_dbfs: float | None = Field(default=None, ge=-120, le=0)
 
     def spec(self) -> SourceSpec:
         """As a source is opened.
@@ -169,7 +176,7 @@ class SourceSettings(_Table):
         Raises:
             ConfigError: nothing can be listened to like that.
         """
-        return SourceSpec(**self.model_dump() | {"channel": self.channel or None})
+        return SourceSpec(**self.model_dump(exclude={"floor_dbfs"}) | {"channel": self.channel or None})
 
 
 class AlarmSettings(_Table):
@@ -235,6 +242,14 @@ class Config(BaseSettings):
             if machine.source not in self.sources:
                 msg = f"machines.{name}.source is {machine.source!r}, but the sources are {', '.join(self.sources)}"
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _pipes_have_one_reader(self) -> Config:
+        pipes = [source.input for source in self.sources.values() if source.input.startswith("pcm:")]
+        if twice := sorted({pipe for pipe in pipes if pipes.count(pipe) > 1}):
+            msg = f"{twice[0]} is the input of several sources, each of which would hear a part; give each its own pipe"
+            raise ValueError(msg)
         return self
 
     @classmethod

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import uuid
+from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import open_source
 from edge_asd.capture.source import SourceState
-from edge_asd.deliver.command import ALLOWED, Gate, Saved
+from edge_asd.deliver.command import ALLOWED, Gate
 from edge_asd.deliver.control import Control
 from edge_asd.deliver.discovery import Discovery
 from edge_asd.deliver.message import Kind
@@ -34,14 +35,14 @@ from edge_asd.deliver.store import Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
-from edge_asd.errors import AudioError, ConfigError
+from edge_asd.errors import ConfigError
 from edge_asd.observe.board import free_bytes, temperature_c
 from edge_asd.observe.clock import Clock, clock_synced
-from edge_asd.observe.evidence import LONGEST_S, Archive, Tail
-from edge_asd.observe.metric import MachineLabel, Metrics
+from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
+from edge_asd.recorder import Recorder
 from edge_asd.score.clip import Skipped
-from edge_asd.signal.health import Fault
+from edge_asd.score.queue import Piece
 from edge_asd.signal.level import measure
 from edge_asd.ward import Ward
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from edge_asd.alarm.alarm import Alarm, Policy
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
+    from edge_asd.deliver.command import Saved
     from edge_asd.deliver.message import Message
     from edge_asd.deliver.publisher import Incoming, Publisher
     from edge_asd.score.clip import ClipScore
@@ -72,7 +74,14 @@ BIRTH_S = 5.0
 """Home Assistant starts: at most so long until all is introduced again, by chance, lest all nodes speak at once"""
 BACKLOG_S = 0.5
 """audio in one round from which on it does not rest: a source is behind, or as fast as it is read"""
-UNFIT = {Fault.SILENT: SourceState.SILENT, Fault.STUCK: SourceState.STUCK, Fault.CLIPPING: SourceState.CLIPPING}
+ROUND_S = 0.25
+"""scoring in one round, from which on the sources and the operators have their turn"""
+TURN_S = 0.05
+"""scoring of one machine, from which on the next has its turn"""
+FULL_S = 1.0
+"""audio in one read that may be all a source was willing to give at once"""
+TIMELESS = ("file:", "render:")
+"""inputs that need not come as fast as time passes"""
 
 
 class Audience(Protocol):
@@ -133,6 +142,10 @@ class Daemon:
         listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
         self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
+        self._turns = deque(self.wards.values())
+        self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
+        self._heard_at: dict[str, float] = {}
+        self._listened = self._born
         self.metrics = self._metrics(bundles)
         for ward in self.wards.values():
             self._time_inference(ward)
@@ -146,7 +159,7 @@ class Daemon:
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
         self._control: Control | None = None
-        self._tails = {n: Tail(int(LONGEST_S * self._rate(n))) for n in self.ears if config.evidence.enabled}
+        self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
         self._introduce_at, self._health_at = math.inf, 0.0
         self._told: dict[str, tuple[SourceState, str]] = {}
@@ -160,15 +173,17 @@ class Daemon:
         """Until stopped, or until no source will ever deliver again."""
         with ExitStack() as stack:
             self._start(stack)
-            while not self._stop.is_set() and not all(ear.ended for ear in self.ears.values()):
-                if self.step() < BACKLOG_S:
+            while not self._stop.is_set() and (self._waiting() or not all(ear.ended for ear in self.ears.values())):
+                if self.step() < BACKLOG_S and not self._waiting():
                     self._stop.wait(NAP_S)
             self._notifier.stopping()
             log.info("daemon.stopped", extra={"clips": self._scores, "alarms": self._alarms})
 
     def step(self) -> float:
-        """One round over all ears; the most audio that any had, seconds."""
-        heard = [self._listen(name, ear) for name, ear in self.ears.items()]
+        """One round over all ears and machines; the most audio that any had, seconds."""
+        passed, self._listened = self.clock.monotonic() - self._listened, self.clock.monotonic()
+        heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
+        self._serve()
         self._attend()
         self.desk.elapse()
         self._tell_state()
@@ -176,28 +191,110 @@ class Daemon:
 
     # From sound to alarm
 
-    def _listen(self, name: str, ear: Ear) -> float:
+    def _listen(self, name: str, ear: Ear, passed: float) -> float:
+        """Take in what an ear has heard in so many seconds, however scoring is doing; how much it was.
+
+        A recording that nobody hurries waits for scoring instead.
+        """
+        mine = [ward for ward in self.wards.values() if ward.ear is ear]
+        patient = name in self._patient
+        if patient and any(ward.queue.samples for ward in mine):
+            return 0.0
+        self.metrics.filled(name, ear.fill)
+        heard, new = 0.0, FULL_S
+        while new >= FULL_S and (not heard or (heard < passed and not patient)):
+            new = self._hear(name, ear, mine)
+            heard += new
+        return heard
+
+    def _hear(self, name: str, ear: Ear, mine: list[Ward]) -> float:
         block = ear.read()
+        self.metrics.lost(name, ear.loss)
         if block is None:
+            self._heard_at[name] = self.clock.monotonic()
             return 0.0
         self.metrics.heard(name, block.samples.size, self.clock.wall().timestamp())
         self._audience.heard(name, block)
-        if name in self._tails:
-            self._tails[name].push(block)
-        mine = [ward for ward in self.wards.values() if ward.ear is ear]
+        self._recorder.hear(name, block)
+        seconds = block.samples.size / self._rate(name)
+        piece = Piece(block, self._date(name, seconds))
         for ward in mine:
-            for result in ward.listener.push(block):
-                self._take(ward, result)
-        self.metrics.lost(name, ear.loss)
+            self._queue(ward, piece)
+        self.metrics.paced(name, ear.rate, ear.effective_rate)
+        self.metrics.flawed(name, ear.clipped, ear.missing)
         self._measure(name, block)
-        return block.samples.size / self._rate(name)
+        return seconds
+
+    def _date(self, name: str, seconds: float) -> float:
+        """When the last of so many new seconds was heard: now, unless a source that is behind has more to give."""
+        now = self.clock.monotonic()
+        last = min(self._heard_at.get(name, now) + seconds, now) if seconds >= FULL_S else now
+        self._heard_at[name] = last
+        return last
+
+    def _queue(self, ward: Ward, piece: Piece) -> None:
+        shed = ward.queue.push(piece, ward.listener)
+        if not shed:
+            return
+        now = self.clock.monotonic()
+        if not ward.trouble(now):
+            log.warning("machine.overloaded", extra={"machine": ward.name, "waiting_s": self._waiting()})
+        ward.shed_at = now
+        self.metrics.shed(ward.name, shed, ward.listener.windows.segments)
+
+    def _waiting(self) -> float:
+        """Audio whose turn has not come, of the machine that has most of it, seconds."""
+        return max(ward.queue.samples / ward.listener.windows.sample_rate for ward in self.wards.values())
+
+    def _serve(self) -> None:
+        """Score what waits, the machines in turn, until nothing waits or the round has lasted long enough."""
+        until, idle = self.clock.monotonic() + ROUND_S, 0
+        while idle < len(self._turns) and self.clock.monotonic() < until:
+            ward = self._turns[0]
+            self._turns.rotate(-1)
+            idle = 0 if self._turn(ward) else idle + 1
+
+    def _turn(self, ward: Ward) -> bool:
+        """Score of one machine what waits, or as much as it may before the next; whether there was any."""
+        until, served = self.clock.monotonic() + TURN_S, False
+        while (not served or self.clock.monotonic() < until) and (piece := ward.queue.pop(ward.listener)):
+            self._score(ward, piece)
+            served = True
+        return served
+
+    def _score(self, ward: Ward, piece: Piece) -> None:
+        try:
+            results = ward.listener.push(piece.block)
+        except Exception as error:  # noqa: BLE001 - whatever one bundle does wrong, the other machines are heard
+            self._fail(ward, error)
+            return
+        for result in results:
+            self._take(ward, result)
+            if not isinstance(result, Skipped):
+                self.metrics.late(ward.name, max(self.clock.monotonic() - piece.heard_at, 0.0))
+
+    def _fail(self, ward: Ward, error: Exception) -> None:
+        """Give up the clip in progress and try again with the next; said once, and as long as it lasts."""
+        windows, reason = ward.listener.windows, f"{type(error).__name__}: {error}"
+        if not ward.failure:
+            log.error("machine.failed", extra={"machine": ward.name, "reason": reason}, exc_info=error)
+        ward.failure = reason
+        self.metrics.failed(ward.name, windows.segments)
+        end = ward.listener.start + windows.clip
+        ward.listener.forget(end)
+        ward.queue.skip(end, ward.listener)
 
     def _take(self, ward: Ward, result: ClipScore | Skipped) -> None:
         if isinstance(result, Skipped):
             self._skip(ward, result)
             return
+        if ward.failure:
+            log.info("machine.recovered", extra={"machine": ward.name, "from": ward.failure})
+            ward.failure = ""
+        if not ward.ear.fit(result.start):
+            self.metrics.skipped(ward.name, Skipped(result.start, result.samples, UNFIT))
+            return
         ward.last_scored = self.clock.monotonic()
-        ward.ear.declare(SourceState.OK, "clips are scored")
         ended = ward.when(result.start + result.samples, self.clock.wall())
         self.metrics.scored(ward.name, result, ward.policy.threshold, ended.timestamp())
         self.metrics.heard(ward.ear.name, 0, ended.timestamp(), result.level_dbfs)
@@ -207,15 +304,15 @@ class Daemon:
         self._store.put(self._topics.score(ward.voice.score(stamp, result)))
         self.publisher.wake()
         for transition in self.desk.judge(ward, result):
-            self._alarms += transition is Transition.ACTIVATED
+            if transition is Transition.ACTIVATED:
+                self._alarms += 1
+                self._recorder.raised(ward, result)
             self._audience.changed(ward.name, transition, ward.alarm, result)
 
     def _skip(self, ward: Ward, skipped: Skipped) -> None:
         self.metrics.skipped(ward.name, skipped)
         if skipped.reason == "gap":
             self.metrics.lost_to(ward.ear.name, "gap", skipped.samples)
-        else:
-            ward.ear.declare(UNFIT.get(Fault(skipped.reason), SourceState.FAILED), f"audio is {skipped.reason}")
 
     def _measure(self, name: str, block: Block) -> None:
         """How loud it is, once a clip at most: the latest block speaks for all."""
@@ -250,17 +347,7 @@ class Daemon:
         Raises:
             AudioError: the settings forbid it, nothing was heard, or the disk fails.
         """
-        if not (self._tails and self._config.state_dir):
-            msg = "no sound is kept here; set evidence.enabled = true where no speech is heard"
-            raise AudioError(msg)
-        rate = self._rate(ward.ear.name)
-        samples = self._tails[ward.ear.name].last(int(seconds * rate))
-        if not samples.size:
-            msg = f"nothing was heard of {ward.name} yet"
-            raise AudioError(msg)
-        archive = Archive(self._config.state_dir / "clips", int(self._config.evidence.quota_mb * 1e6))
-        kept = archive.keep(ward.name, samples, rate, self.clock.wall())
-        return Saved(file=str(kept.file), seconds=samples.size / rate, sha256=kept.sha256)
+        return self._recorder.snapshot(ward, seconds)
 
     # What others are told of the daemon itself
 
@@ -270,30 +357,30 @@ class Daemon:
             if self._told.get(ear.name) != (ear.state, ear.reason):
                 self._tell_source(ear)
         for ward in self.wards.values():
-            online = ward.ear.state is SourceState.OK and not ward.overdue(now)
+            online = ward.ear.state is SourceState.OK and not ward.failure and not ward.overdue(now)
             if online is not ward.online:
                 ward.online = online
                 self.publisher.publish(self._topics.availability(ward.name, online=online))
         self._tell_health(now)
         self._feed_watchdog(now)
-        self._tell_status()
+        self._tell_status(now)
 
     def _feed_watchdog(self, now: float) -> None:
-        """Honest, not silent: an announced deaf ear is alive, an unexplained silence is not (decision 10)."""
+        """Honest, not silent: announced trouble is alive, an unexplained silence is not (decision 10)."""
         period = self._notifier.watchdog_s
         if period is None or now - self._fed < period / 4:
             return
         listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
-        if not any(ward.overdue(now) for ward in listening):
+        if not any(ward.overdue(now) and not ward.trouble(now) for ward in listening):
             self._notifier.alive()
             self._fed = now
 
     def _tell_source(self, ear: Ear) -> None:
-        before, _ = self._told.get(ear.name, (ear.state, ""))
+        before, _ = self._told.get(ear.name, (None, ""))
         self._told[ear.name] = (ear.state, ear.reason)
         self.metrics.source_state(ear.name, ear.state)
         if before is SourceState.LOST:
-            self.metrics.restarted(ear.name, ok=ear.state is SourceState.OK)
+            self.metrics.restarted(ear.name, ok=ear.state is not SourceState.LOST)
         spec = self._config.sources[ear.name]
         said = Source(
             node=self._config.node,
@@ -306,13 +393,16 @@ class Daemon:
             restarts=ear.restarts,
         )
         self.publisher.publish(self._topics.source(said))
+        if before is ear.state:
+            return  # one notice an episode, however often its reason changes
         level = logging.INFO if ear.state in {SourceState.OK, SourceState.RECOVERING} else logging.WARNING
         log.log(level, f"source.{ear.state}", extra={"source": ear.name, "reason": ear.reason})  # noqa: G004 - a name
 
-    def _tell_status(self) -> None:
+    def _tell_status(self, now: float) -> None:
         traffic = self.publisher.traffic()
         parts = [f"{len(self.wards)} machine{'s' if len(self.wards) > 1 else ''}"]
         parts += [f"{name} in alarm" for name, ward in self.wards.items() if ward.alarm.active]
+        parts += [f"{name}: {trouble}" for name, ward in self.wards.items() if (trouble := ward.trouble(now))]
         parts += [f"{ear.name} {ear.state}" for ear in self.ears.values() if ear.state is not SourceState.OK]
         parts += [traffic.trouble] if traffic.trouble else []
         if (status := ", ".join(parts)) != self._status:
@@ -324,6 +414,12 @@ class Daemon:
         traffic, store, config = self.publisher.traffic(), self._store.condition(), self._config
         checks = [
             Check(name=f"source {e.name}", well=e.state is SourceState.OK, said=e.reason) for e in self.ears.values()
+        ]
+        now = self.clock.monotonic()
+        checks += [
+            Check(name=f"machine {name}", well=False, said=trouble)
+            for name, ward in self.wards.items()
+            if (trouble := ward.trouble(now))
         ]
         if config.mqtt:
             deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""
@@ -454,7 +550,9 @@ class Daemon:
         return ears
 
     def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
-        return Ear(name, lambda: open_source(spec, rate, clock=self.clock.monotonic), self.clock.monotonic)
+        clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
+        live = not spec.input.startswith(TIMELESS)
+        return Ear(name, lambda: open_source(spec, rate, clock=clock), clock, rate, live, floor)
 
     def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
         settings: MachineSettings = self._config.machines[name]
@@ -466,7 +564,7 @@ class Daemon:
             self._config.node, name, settings.source, _model(bundle), windows.sample_rate, windows.clip, policy
         )
         ear = self.ears[settings.source]
-        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold)
+        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold, bundle.digest)
 
     def _metrics(self, bundles: Mapping[str, Bundle]) -> Metrics:
         labels = [

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from edge_asd.config import Config
 from edge_asd.daemon import Daemon, stopped_by_signals
+from edge_asd.screen import why
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,8 @@ class Story:
     level: float = -120.0
     clips: list[tuple[ClipScore, Policy]] = field(default_factory=list)
     raised_at_s: float | None = None
+    reason: str = ""
+    """what moved most when it was raised"""
 
 
 def config(machine: str, fault: str, mqtt: tuple[str, int] | None, speed: float) -> Config:
@@ -97,10 +100,20 @@ class Screen:
         """Something happened to the alarm."""
         if alarm.active and self.story.raised_at_s is None:
             self.story.raised_at_s = (clip.start + clip.samples) / RATE
+            self.story.reason = why(asdict(clip.why))
         if self._json:
             self._say(json.dumps({"event": transition, "machine": machine, "surprise": clip.surprise}))
         elif not self.watched:
             self._say(f"ALARM {transition}: {machine}")
+
+    def end(self) -> bool:
+        """Say how it went: whether the alarm was raised, and after the fault began."""
+        story = self.story
+        raised = story.raised_at_s is not None and story.raised_at_s > FAULT_AFTER_S
+        if not self._json:
+            because = f"; what moved most: {story.reason}" if story.reason else ""
+            self._say(f"the alarm was raised{because}" if raised else "no alarm was raised after the fault began")
+        return raised
 
     def _say(self, line: str) -> None:
         self._console.file.write(line + "\n")
@@ -140,10 +153,9 @@ def demo(machine: str, fault: str, mqtt: tuple[str, int] | None, *, as_json: boo
                 daemon.run()
         else:
             daemon.run()
-    at = screen.story.raised_at_s
-    if at is None and screen.story.heard_s < SECONDS:
+    if screen.story.raised_at_s is None and screen.story.heard_s < SECONDS:
         return None
-    return at is not None and at > FAULT_AFTER_S
+    return screen.end()
 
 
 def _bar(value: float, total: float) -> ProgressBar:

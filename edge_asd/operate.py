@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from edge_asd.errors import ConfigError
-from edge_asd.screen import Json, show
+from edge_asd.screen import Json, show, why
 
 State = Annotated[
     Path | None,
@@ -27,6 +27,8 @@ Off = Annotated[bool, typer.Option("--off", help="End it.")]
 STORE = "edge-asd.db"
 TOLD = ("state", "suppression", "shelved_until", "threshold", "event_id", "verdict", "file")
 """of a reply, what a person wants to read"""
+TOLD_WHY = ("activated", "realarmed")
+"""events that say why; of all others the latest clip is beside the point"""
 alarm = typer.Typer(no_args_is_help=True, help="See the alarms of this box and act on them.")
 
 
@@ -46,7 +48,7 @@ def events(
     if as_json:
         print(*map(json.dumps, found), sep="\n", end="\n" if found else "")
         return
-    table = Table("time", "machine", "event", "state", "score", "by", "comment", "event_seq")
+    table = Table("time", "machine", "event", "state", "score", "why", "by", "comment", "event_seq")
     for event in found:
         table.add_row(*_row(event))
     if found:
@@ -178,7 +180,8 @@ def _row(event: dict[str, Any]) -> tuple[str, ...]:
     if (suppression := condition.get("suppression", "none")) != "none":
         state = f"{state}, {suppression}"
     cells = (event.get("ts"), event.get("machine"), event.get("event"), state, evidence.get("score"))
-    return tuple(map(_cell, (*cells, event.get("by"), event.get("comment"), event.get("event_seq"))))
+    reason = why(evidence) if event.get("event") in TOLD_WHY else ""
+    return tuple(map(_cell, (*cells, reason, event.get("by"), event.get("comment"), event.get("event_seq"))))
 
 
 def _cell(value: object) -> str:

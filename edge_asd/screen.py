@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -20,3 +22,11 @@ def show(table: Table) -> None:
         table.box = None
         console = Console(width=1000)
     console.print(table)
+
+
+def why(evidence: Mapping[str, Any]) -> str:
+    """The two bands and the indicator that moved most, as a person reads them; events of old do not tell."""
+    bands = sorted((evidence.get("bands") or {}).items(), key=lambda band: -band[1])[:2]
+    indicators = sorted((evidence.get("indicators") or {}).items(), key=lambda indicator: -indicator[1])[:1]
+    said = [f"{hertz} Hz {100 * share:.0f} %" for hertz, share in bands]
+    return ", ".join(said + [f"{name} {100 * share:.0f} %" for name, share in indicators])

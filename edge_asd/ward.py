@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from edge_asd.alarm.alarm import Alarm, resume
 from edge_asd.deliver.voice import Standing
+from edge_asd.score.queue import Queue
 
 if TYPE_CHECKING:
     from edge_asd.alarm.alarm import Policy
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
 """clip lengths without a score before a machine counts as unheard"""
+CALM_S = 60.0
+"""without a clip shed before a machine counts as followed again"""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,8 @@ class Ward:
     """monotonic seconds; the start counts as a score, so that the first clip has its time"""
     own_threshold: float
     """as configured, or the bundle's"""
+    digest: str = ""
+    """SHA-256 that the bundle is known by"""
     threshold: float | None = None
     """set by an operator in its place"""
     alarm: Alarm = field(default_factory=Alarm)
@@ -47,6 +53,12 @@ class Ward:
     """scored last"""
     online: bool | None = None
     """availability as last published"""
+    queue: Queue = field(default_factory=Queue)
+    """audio whose turn to be scored has not come"""
+    failure: str = ""
+    """why its last clip could not be scored"""
+    shed_at: float = -math.inf
+    """monotonic seconds at which a clip was last shed"""
 
     @property
     def policy(self) -> Policy:
@@ -74,6 +86,14 @@ class Ward:
         """No clip was scored for too long."""
         windows = self.listener.windows
         return now - self.last_scored > PATIENCE * windows.clip / windows.sample_rate
+
+    def trouble(self, now: float) -> str:
+        """What keeps it from being heard though its source is well; empty when nothing does."""
+        if self.failure:
+            return f"scoring fails: {self.failure}"
+        if now - self.shed_at < CALM_S:
+            return "this computer is too slow: clips are shed"
+        return ""
 
     def text(self) -> str:
         """What must survive a restart."""

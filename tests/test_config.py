@@ -106,6 +106,14 @@ def test_a_credential_wins_over_everything_and_is_never_shown(
         (MINIMAL + MQTT + '[mqtt.tls]\ncert = "a.pem"', "mqtt.tls: cert and key belong together"),
         (MINIMAL.replace('source = "mic0"', 'source = "mic1"'), "pump1.source is 'mic1', but the sources are mic0"),
         (MINIMAL.replace("pump1", '"pump 1"'), "machines.pump 1: string should match pattern"),
+        (
+            MINIMAL + "[sources.a]\ninput = 'pcm:-'\n[sources.b]\ninput = 'pcm:-'",
+            "pcm:- is the input of several sources, each of which would hear a part; give each its own pipe",
+        ),
+        (
+            MINIMAL + "[sources.a]\ninput = 'pcm:-'\nformat = 's16be'",
+            "input should be 's16le', 's24le', 's32le' or 'f32",
+        ),
         ("", "sources: is missing"),
         ("[sources", "is no toml: "),
         ('node = "a/b"\n' + MINIMAL, "node: string should match pattern '^[a-zA-Z0-9_-]+$', got 'a/b'"),

@@ -10,7 +10,7 @@ import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -28,12 +28,13 @@ from edge_asd.deliver.publisher import NullPublisher
 from edge_asd.errors import BundleError, ConfigError, HeadUnknown, SourceError
 from edge_asd.observe.clock import Clock
 from edge_asd.observe.notify import Notifier
+from edge_asd.score.queue import WAIT_S
 from edge_asd.signal.segment import Block, Windows
 from tests.conftest import PATIENCE, free_port, until
-from tests.example import MACHINE, SECOND, bundle, noise
+from tests.example import MACHINE, SECOND, bundle, embed, noise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from edge_asd.alarm.alarm import Alarm, Policy, Transition
@@ -102,6 +103,12 @@ class Watcher(Nobody):
         if self.time:
             self.time.now += block.samples.size / RATE
 
+    @property
+    def heard_until(self) -> int:
+        """Index behind the newest sample."""
+        last = self.heard_blocks[-1:]
+        return last[0].start + last[0].samples.size if last else 0
+
     def scored(self, machine: str, clip: ClipScore, policy: Policy) -> None:  # noqa: ARG002 - same
         """A clip got its score."""
         self.clips.setdefault(machine, []).append(clip)
@@ -141,13 +148,19 @@ def wav(path: Path, samples: np.ndarray, subtype: str = "PCM_16") -> str:
     return f"file:{path}"
 
 
+def listens(daemon: Daemon) -> bool:
+    """Connected, and its sources were opened: time that passes before they are is never heard."""
+    opened = all(ward.online is not None for ward in daemon.wards.values())
+    return opened and daemon.publisher.traffic().connected
+
+
 @contextmanager
 def running(daemon: Daemon) -> Iterator[None]:
     """In a thread, connected to its broker; ends with the daemon."""
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(daemon.run)
         try:
-            until(lambda: ended.done() or daemon.publisher.traffic().connected, PATIENCE, "no connection")
+            until(lambda: ended.done() or listens(daemon), PATIENCE, "no connection")
             yield
         except BaseException:
             daemon.stop()
@@ -224,13 +237,11 @@ def test_a_stretch_of_strange_sound_raises_one_alarm_and_it_returns(toy: Path, t
 def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told(
     toy: Path, tmp_path: Path, broker: Broker, value: float, state: str
 ) -> None:
-    sound = np.concatenate([noise(700, 3 * RATE), np.full(2 * RATE, value, np.float32), noise(701, 3 * RATE)])
+    sound = np.concatenate([noise(700, 3 * RATE), np.full(2 * RATE, value, np.float32), noise(701, 8 * RATE)])
     recorder, time, watcher = broker.subscribe(f"{TOPIC}/#"), Time(), Watcher()
     daemon = Daemon(config(toy, broker, pump1=wav(tmp_path / "mic.wav", sound, "FLOAT")), watcher, clock=time.clock)
 
-    def told(second: float, state: str, availability: bytes) -> None:
-        already = len(recorder.messages)
-        time.now = second
+    def told(already: int, state: str, availability: bytes) -> None:
         for ending, said in (("source/pump1/state", f'"state":"{state}"'.encode()), ("availability", availability)):
             recorder.wait_for(
                 lambda m, ending=ending, said=said: (
@@ -239,12 +250,21 @@ def test_while_there_is_no_sound_the_machine_is_unavailable_and_no_score_is_told
             )
 
     with running(daemon):
-        told(3, "ok", b"online")
-        told(5, state, b"offline")
+        time.now = 3
+        told(0, "ok", b"online")
+        already, time.now = len(recorder.messages), 5
+        told(already, state, b"offline")
         assert len(watcher.clips["pump1"]) == 3
-        told(8.5, "ok", b"online")
-    assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 5, 6, 7)]
-    assert len(received(recorder, "machine/pump1/score")) == 6
+        already = len(recorder.messages)
+        for second in range(6, 14):  # one at a time, lest the ear is well by what comes after a clip
+            time.now = float(second)
+            until(lambda: watcher.heard_until >= time.now * RATE, PATIENCE, "a second is not heard")
+        told(already, "ok", b"online")
+        time.now = 13.5
+    assert [clip.start for clip in watcher.clips["pump1"]] == [s * RATE for s in (0, 1, 2, 9, 10, 11, 12)], (
+        "none until it has been well for five seconds"
+    )
+    assert len(received(recorder, "machine/pump1/score")) == 7
 
 
 @pytest.mark.system
@@ -273,13 +293,15 @@ def test_two_machines_may_share_an_ear(toy: Path, tmp_path: Path) -> None:
 
 
 def test_metrics_count_what_was_heard_and_scored(toy: Path, tmp_path: Path) -> None:
-    sound = np.concatenate([noise(3, 3 * RATE), np.zeros(RATE // 4, np.float32), noise(4, 2 * RATE)])
+    sound = np.concatenate([noise(3, 3 * RATE), np.zeros(RATE // 4, np.float32), noise(4, 7 * RATE)])
     daemon, watcher = perform(config(toy, pump1=wav(tmp_path / "mic.wav", sound)))
     ask = daemon.metrics.registry.get_sample_value
 
     assert ask("edge_asd_audio_frames_total", {"source": "pump1"}) == sound.size
-    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "scored"}) == 5
+    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "scored"}) == 6
     assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "silent"}) == 1
+    assert ask("edge_asd_clips_total", {"machine": "pump1", "outcome": "unfit_source"}) == 4
+    assert ask("edge_asd_audio_sample_rate_hertz", {"source": "pump1"}) == RATE
     assert ask("edge_asd_clip_score", {"machine": "pump1"}) == watcher.clips["pump1"][-1].surprise
 
 
@@ -290,6 +312,39 @@ def test_the_alarm_threshold_is_shared_by_as_many_clips_as_the_config_wants(toy:
         settings["machines"]["pump1"]["alarm"] = own
         ward = Daemon(Config(**settings)).wards["pump1"]
         assert ward.policy.threshold == ward.listener.alarm == pytest.approx(expected)
+
+
+def test_an_ear_knows_its_rate_its_floor_and_whether_it_must_keep_time(toy: Path) -> None:
+    heard = {"input": "microphone:name:default", "floor_dbfs": -62.5}
+    ears = Daemon(config(toy, pump1=heard, pump2="file:mic.wav", pump3="render:valve")).ears
+
+    assert [(ear.rate, ear.live, ear.floor_dbfs) for ear in ears.values()] == [
+        (RATE, True, -62.5),
+        (RATE, False, None),
+        (RATE, False, None),
+    ]
+
+
+def test_one_episode_is_one_line_in_the_log_and_failed_attempts_are_counted(
+    toy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = Time()
+    daemon, reasons = Daemon(config(toy, pump1="file:unused.wav"), clock=time.clock), iter("abcdefgh")
+
+    def fail() -> Tap:
+        raise SourceError(next(reasons))
+
+    daemon.ears["pump1"].open_source = fail
+    daemon.publisher = told = Told()
+    for _ in range(8):
+        daemon.step()
+        time.now += 1
+
+    assert [record.message for record in caplog.records if record.message.startswith("source.")] == ["source.lost"]
+    attempts, ask = daemon.ears["pump1"].restarts, daemon.metrics.registry.get_sample_value
+    assert attempts > 2
+    assert len(told.payloads("source/pump1/state")) == attempts, "what is retained has the latest reason"
+    assert ask("edge_asd_audio_restarts_total", {"source": "pump1", "outcome": "failed"}) == attempts - 1
 
 
 # Ears that fail -------------------------------------------------------------------------------------------------------
@@ -306,7 +361,7 @@ def test_a_source_that_is_missing_is_told_and_retried_while_the_others_go_on(toy
         daemon.step()
         time.now += 1
     lost = daemon.ears["pump1"]
-    assert (lost.state, lost.reason, lost.restarts) == (SourceState.LOST, f"{missing} is no file", 3)
+    assert (lost.state, lost.reason, lost.restarts) == (SourceState.LOST, f"{missing} is no file", 4)
     assert len(watcher.clips["pump2"]) == 5
     assert told.payloads("machine/pump1/availability") == ["offline"]
 
@@ -329,6 +384,7 @@ class Tap:
     start: int = 0
     ended: bool = False
     loss: Loss = field(default_factory=Loss)
+    fill: float = 0.0
 
     def read(self) -> Block | None:
         """A second, or nothing."""
@@ -389,6 +445,162 @@ def test_a_recording_that_has_ended_is_told_and_does_not_starve_the_watchdog_of_
     assert told.payloads("pump2/availability") == ["offline", "online", "offline"]
     assert '"reason":"the recording has ended"' in told.payloads("source/pump2/state")[-1]
     assert told.payloads("pump30/availability") == ["offline", "online"]
+
+
+# Many machines --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Slow:
+    """A network that takes its time, as the test counts time."""
+
+    time: Time
+    seconds: float
+
+    def __call__(self, segment: np.ndarray) -> dict[str, np.ndarray]:
+        """Time passes."""
+        self.time.now += self.seconds
+        return embed(segment)
+
+
+def slow_down(daemon: Daemon, time: Time, seconds: Mapping[str, float]) -> None:
+    """So many seconds a segment for these machines; a clip has three."""
+    for name, each in seconds.items():
+        ward = daemon.wards[name]
+        ward.listener = replace(ward.listener, embed=Slow(time, each))
+
+
+def pass_time(daemon: Daemon, time: Time, seconds: float, nap: float = 0.05) -> None:
+    """The loop, as the daemon runs it."""
+    end = time.now + seconds
+    while time.now < end:
+        daemon.step()
+        time.now += nap
+
+
+def counted(daemon: Daemon, series: str, outcome: str) -> dict[str, float]:
+    """By machine."""
+    ask = daemon.metrics.registry.get_sample_value
+    return {name: ask(f"edge_asd_{series}", {"machine": name, "outcome": outcome}) or 0.0 for name in daemon.wards}
+
+
+def test_a_bundle_that_fails_is_announced_and_the_other_machines_are_heard(
+    toy: Path, tmp_path: Path, systemd: socket.socket
+) -> None:
+    time, watcher, sound = Time(), Watcher(), wav(tmp_path / "mic.wav", noise(20, 60 * RATE))
+    notifier = Notifier(str(tmp_path / "notify"), watchdog_s=4.0)
+    settings = config(toy, mic0=sound)
+    machines = {name: {"source": "mic0", "bundle": str(toy)} for name in ("bad", "good")}
+    whole = Config(**settings.model_dump() | {"machines": machines})
+    daemon = Daemon(whole, watcher, clock=time.clock, notifier=notifier)
+    daemon.publisher = told = Told()
+    listener = daemon.wards["bad"].listener
+
+    def fails(_: np.ndarray) -> dict[str, np.ndarray]:
+        msg = "the graph is torn"
+        raise RuntimeError(msg)
+
+    pass_time(daemon, time, 3.2, nap=0.1)
+    daemon.wards["bad"].listener = replace(listener, embed=fails)
+    said(systemd)
+    words = []
+    for _ in range(20):
+        pass_time(daemon, time, 1, nap=0.1)
+        words += said(systemd)
+    clips, failed = daemon.ears["mic0"].heard // RATE, int(counted(daemon, "clips_total", "error")["bad"])
+    assert len(watcher.clips["bad"]) == 4, "the one in progress is still heard by the old one"
+    assert len(watcher.clips["good"]) == clips
+    assert 0 <= failed + 4 - clips <= 1, "each clip fails once"
+    assert counted(daemon, "segments_total", "error") == {"bad": 3 * failed, "good": 0}
+    assert told.payloads("bad/availability") == ["offline", "online", "offline"]
+    assert told.payloads("good/availability") == ["offline", "online"]
+    assert "STATUS=2 machines, bad: scoring fails: RuntimeError: the graph is torn" in words
+    assert words.count("WATCHDOG=1") >= 15, "starting again would mend nothing"
+    checks = {check.name: check.said for check in daemon.health().checks if not check.well}
+    assert checks == {"machine bad": "scoring fails: RuntimeError: the graph is torn"}
+
+    daemon.wards["bad"].listener = replace(daemon.wards["bad"].listener, embed=None)
+    pass_time(daemon, time, 3, nap=0.1)
+    assert told.payloads("bad/availability")[-1] == "online"
+    assert all(clip.start % RATE == 0 for clip in watcher.clips["bad"])
+    assert all(check.well for check in daemon.health().checks)
+
+
+def test_what_a_slow_computer_cannot_follow_is_shed_clip_by_clip_and_fairly(toy: Path, tmp_path: Path) -> None:
+    time, watcher = Time(), Watcher()
+    names = [f"pump{n}" for n in range(4)]
+    heard = {"input": wav(tmp_path / "mic.wav", noise(23, 30 * RATE)), "loop": True}
+    daemon = Daemon(config(toy, **dict.fromkeys(names, heard)), watcher, clock=time.clock)
+    daemon.publisher = told = Told()
+    slow_down(daemon, time, dict.fromkeys(names, 0.2))
+
+    most = 0.0
+    for _ in range(120):
+        pass_time(daemon, time, 1)
+        most = max(most, *(ward.queue.samples / RATE for ward in daemon.wards.values()))
+        assert all(time.now - ear.heard / RATE < 2 for ear in daemon.ears.values()), "capture waits for nobody"
+    scored, shed = counted(daemon, "clips_total", "scored"), counted(daemon, "clips_total", "overload")
+    assert max(scored.values()) - min(scored.values()) <= 2
+    assert sum(scored.values()) == pytest.approx(time.now / 0.6, rel=0.2), "what the computer can do, it does"
+    for name, ear in daemon.ears.items():
+        assert 0 <= ear.heard / RATE - scored[name] - shed[name] <= 1 + WAIT_S + 1
+    assert counted(daemon, "segments_total", "skipped_overload") == {name: 3 * n for name, n in shed.items()}
+    assert counted(daemon, "clips_total", "gap") == dict.fromkeys(names, 0), "a clip that was begun is finished"
+    assert most <= 1 + WAIT_S
+    late = daemon.metrics.registry.get_sample_value(
+        "edge_asd_end_to_end_latency_seconds_bucket", {"machine": "pump0", "le": "30.0"}
+    )
+    assert late == scored["pump0"]
+    assert {check.said for check in daemon.health().checks if not check.well} == {
+        "this computer is too slow: clips are shed"
+    }
+    assert told.payloads("event") == []
+
+
+def test_a_machine_that_is_costly_takes_nothing_from_one_that_is_not(toy: Path, tmp_path: Path) -> None:
+    time, watcher = Time(), Watcher()
+    inputs = {name: wav(tmp_path / f"{name}.wav", noise(n, 70 * RATE)) for n, name in enumerate(("costly", "cheap"))}
+    daemon = Daemon(config(toy, **inputs), watcher, clock=time.clock)
+    slow_down(daemon, time, {"costly": 0.9})
+
+    pass_time(daemon, time, 60)
+    assert counted(daemon, "clips_total", "overload")["costly"] > 30
+    assert counted(daemon, "clips_total", "overload")["cheap"] == 0
+    assert len(watcher.clips["cheap"]) >= 58
+
+
+def test_a_loop_that_was_kept_from_running_takes_in_at_once_all_that_has_come(toy: Path, tmp_path: Path) -> None:
+    time, watcher = Time(), Watcher()
+    daemon = Daemon(config(toy, pump1=wav(tmp_path / "mic.wav", noise(24, 20 * RATE))), watcher, clock=time.clock)
+    for seconds in (0.0, 0.5, 9.0, 0.5):
+        time.now += seconds
+        daemon.step()
+
+    assert daemon.ears["pump1"].heard == 10 * RATE
+    assert len(watcher.clips["pump1"]) + counted(daemon, "clips_total", "overload")["pump1"] == 10
+
+
+def test_a_recording_that_nobody_hurries_waits_instead_of_being_shed(toy: Path, tmp_path: Path) -> None:
+    time, watcher = Time(), Watcher()
+    heard = {"input": wav(tmp_path / "mic.wav", noise(21, 30 * RATE)), "speed": 0.0}
+    daemon = Daemon(config(toy, pump1=heard), watcher, clock=time.clock)
+    slow_down(daemon, time, {"pump1": 5.0})
+    daemon.run()
+
+    assert [clip.start for clip in watcher.clips["pump1"]] == list(range(0, 30 * RATE, RATE))
+
+
+def test_the_delay_of_a_score_is_counted_from_the_last_sample_of_its_clip(toy: Path, tmp_path: Path) -> None:
+    time = Time()
+    daemon = Daemon(config(toy, pump1=wav(tmp_path / "mic.wav", noise(22, 12 * RATE))), clock=time.clock)
+    slow_down(daemon, time, {"pump1": 0.2})
+    pass_time(daemon, time, 10)
+    ask = daemon.metrics.registry.get_sample_value
+    total, count = (ask(f"edge_asd_end_to_end_latency_seconds_{n}", {"machine": "pump1"}) for n in ("sum", "count"))
+
+    assert total
+    assert count
+    assert 0.2 <= total / count <= 0.8, "the last segment of a clip takes its time, and up to two may wait before it"
 
 
 # Starting and stopping ------------------------------------------------------------------------------------------------

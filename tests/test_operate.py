@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -112,6 +113,7 @@ def test_what_happened_can_be_read_with_filters_while_nothing_runs(settings: Pat
     assert table.returncode == 0
     assert "activated" in table.stdout
     assert "active_unacked" in table.stdout
+    assert re.search(r"activated .*(\d+ Hz \d+ %, ){2}level \d+ %", table.stdout), "why"
     assert logged("--machine", "pump1", "--since", "1h", "--last", "1")
     assert not logged("--machine", "pump2")
     assert not logged("--since", "2999-01-01T00:00Z")

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from edge_asd.capture import device, ring
+from edge_asd.capture import device, ring, server
 from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BLOCKS_PER_S = 10
 LATENCY_S = 0.5  # what the device may hold back while this process waits for the processor
+RATE_TOLERANCE = 0.01  # of the rate; a quartz is a hundred times better
 RATES = (48_000, 44_100)  # tried after the bundle's rate and the one that the device prefers
 
 
@@ -139,11 +140,25 @@ def capture(writer: ring.Writer, rate: int, channel: int, token: str) -> None:
     sink = writer if device_rate == rate else Resampler(writer, device_rate, rate)
     try:
         with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
+            demand(stream, token, device_rate)
+            if "(hw:" not in found.name:
+                server.guard(token)
             writer.announce(device_rate)
             listen(stream, Listener(sink, device_rate), frames, channel)
     except portaudio.PortAudioError as error:
         msg = f"{token} failed: {error}"
         raise SourceError(msg) from error
+
+
+def demand(stream: Any, token: str, rate: int) -> None:  # noqa: ANN401 - sounddevice ships no types
+    """Not one sample of a device that promised one rate and runs at another: everything would sound higher or lower.
+
+    Raises:
+        SourceError: it does not run at ``rate`` hertz.
+    """
+    if abs(stream.samplerate - rate) > RATE_TOLERANCE * rate:
+        msg = f"{token} was asked for {rate} Hz and runs at {stream.samplerate:g} Hz: set its rate, or replace it"
+        raise SourceError(msg)
 
 
 def _rate(portaudio: Any, found: device.Device, channel: int, rate: int) -> int:  # noqa: ANN401 - sounddevice ships no types

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 OPENING_S = 15.0  # PortAudio tries every device there is before it opens one
-SILENCE_S = 3.0  # without a single sample; a device that is alive delivers ten times a second
-FAREWELL_S = 0.5  # between asking the child to end and ending it
+SILENCE_S = 2.0  # without a single sample; a device that is alive delivers ten times a second
+FAREWELL_S = 0.5  # for the child's end; what a driver holds in the kernel does not even die, and must not hold us
 LAST_WORDS = 4096  # bytes of the child's complaints that are kept
 
 
@@ -73,6 +74,11 @@ class MicrophoneSource:
         return Loss(self._ring.lost_before, self._ring.overwritten)
 
     @property
+    def fill(self) -> float:
+        """Of the ring."""
+        return self._ring.fill
+
+    @property
     def device_rate(self) -> int:
         """Hertz at which the device itself runs; 0 until it is open."""
         return self._ring.rate
@@ -86,7 +92,7 @@ class MicrophoneSource:
         """The audio since the last read, at most a second of it.
 
         Raises:
-            SourceError: the child died, with its last words; or nothing came for three seconds.
+            SourceError: the child died, with its last words; or nothing came for two seconds.
         """
         self._listen_to_complaints()
         stretch = self._ring.read(self._rate)
@@ -97,14 +103,10 @@ class MicrophoneSource:
         return Block(stretch.start, np.frombuffer(stretch.samples, np.float32))
 
     def close(self) -> None:
-        """End the child, whatever state it is in."""
-        if self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(FAREWELL_S)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
+        """End the child, whatever state it is in. It has nothing to put in order, so it is not asked first."""
+        self._child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(FAREWELL_S)
         for pipe in (self._child.stdin, self._child.stderr):
             if pipe:
                 pipe.close()

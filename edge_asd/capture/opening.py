@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_asd.capture.file import FileSource
 from edge_asd.capture.microphone import MicrophoneSource
+from edge_asd.capture.pcm import Format, Pcm, PcmSource
 from edge_asd.capture.rendered import RenderedSource
 from edge_asd.errors import ConfigError
 from edge_asd.render.machine import Condition
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     from edge_asd.capture.source import Source
     from edge_asd.render.machine import Machine
 
-SCHEMES = {"microphone": "microphone:TOKEN (see edge-asd devices)", "file": "file:PATH", "render": "render:MACHINE"}
+SCHEMES = {
+    "microphone": "microphone:TOKEN (see edge-asd devices)",
+    "file": "file:PATH",
+    "render": "render:MACHINE",
+    "pcm": "pcm:PATH of a named pipe, pcm:- for standard input",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +35,9 @@ class SourceSpec:
     """Which sound to listen to, and how."""
 
     input: str
-    """``microphone:TOKEN``, ``file:PATH`` or ``render:MACHINE``, MACHINE being a kind and maybe ``/`` its number"""
+    """``microphone:TOKEN``, ``file:PATH``, ``pcm:PATH``, or ``render:MACHINE``: a kind and maybe ``/`` its number"""
     channel: int | None = None
-    """counted from 1; by default the first of a microphone, the only one of a file"""
+    """counted from 1; by default the first of a microphone, the only one of a file or a pipe"""
     loop: bool = False
     """begin a file again at its end"""
     speed: float = 1.0
@@ -44,6 +50,12 @@ class SourceSpec:
     """of the fault: above 0, incipient, to 1, about to fail"""
     seed: int = 0
     """which stretch of a rendered machine's life"""
+    format: str | None = None
+    """of the samples in a pipe, see edge_asd.capture.pcm"""
+    rate: int | None = None
+    """hertz at which they are written"""
+    channels: int | None = None
+    """of them; by default one"""
 
     def __post_init__(self) -> None:
         scheme, colon, name = self.input.partition(":")
@@ -55,6 +67,11 @@ class SourceSpec:
             raise ConfigError(msg)
         if scheme == "render":
             cast(self)
+        if scheme == "pcm":
+            promised(self)
+        elif (self.format, self.rate, self.channels) != (None, None, None):
+            msg = f"format, rate and channels are of pcm: alone, others say theirs themselves; {self.input} has them"
+            raise ConfigError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +103,25 @@ def cast(spec: SourceSpec) -> Cast:
     return Cast(player, which, Condition(fault=spec.fault, severity=spec.severity) if spec.fault else None)
 
 
+def promised(spec: SourceSpec) -> Pcm:
+    """What comes through the pipe.
+
+    Raises:
+        ConfigError: it is not told, or there is no such thing.
+    """
+    if spec.format not in set(Format) or spec.rate is None:
+        formats = ", ".join(Format)
+        msg = f"raw samples do not say what they are: {spec.input} needs a rate and a format out of {formats}"
+        raise ConfigError(msg)
+    return Pcm(Format(spec.format), spec.rate, spec.channels or 1, spec.channel)
+
+
 def open_source(spec: SourceSpec, rate: int, *, clock: Callable[[], float] = time.monotonic) -> Source:
     """Start listening at ``rate`` hertz.
 
     Raises:
-        SourceError: the file cannot be played. What is wrong with a microphone comes out of its first reads.
+        SourceError: the file cannot be played or the pipe not be read. What is wrong with a microphone comes out of its
+            first reads.
     """
     scheme, _, name = spec.input.partition(":")
     if scheme == "microphone":
@@ -98,6 +129,8 @@ def open_source(spec: SourceSpec, rate: int, *, clock: Callable[[], float] = tim
     if scheme == "file":
         path = Path(name).expanduser()
         return FileSource(path, rate, speed=spec.speed, loop=spec.loop, channel=spec.channel, clock=clock)
+    if scheme == "pcm":
+        return PcmSource(name, promised(spec), rate, clock=clock)
     return _rendered(spec, rate, clock)
 
 

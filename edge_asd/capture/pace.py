@@ -59,6 +59,11 @@ class PacedSource:
         """None, ever."""
         return Loss()
 
+    @property
+    def fill(self) -> float:
+        """Nothing waits in memory; what is due is made when it is asked for."""
+        return 0.0
+
     def read(self) -> Block | None:
         """What is due.
 

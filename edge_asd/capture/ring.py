@@ -116,6 +116,11 @@ class Reader:
         """Hertz at which the device runs; 0 until it is open."""
         return self._shared.words[RATE]
 
+    @property
+    def fill(self) -> float:
+        """Share of the slots that are unread; 1 when audio is being lost."""
+        return min((self._shared.words[DONE] - self._slot) / self._shared.slots, 1.0)
+
     def read(self, most: int) -> Stretch | None:
         """What is unread, up to the next gap or about ``most`` samples; None when there is nothing."""
         run: list[Stretch] = []

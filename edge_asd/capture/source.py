@@ -20,6 +20,8 @@ class SourceState(StrEnum):
     LOST = "lost"
     RECOVERING = "recovering"
     FAILED = "failed"
+    SUSPECT = "suspect"
+    """it sounds, but not as this microphone in this room should"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ class Source(Protocol):
     @property
     def loss(self) -> Loss:
         """Running total."""
+        ...
+
+    @property
+    def fill(self) -> float:
+        """Share of its buffer that is unread, 0 to 1; at 1 audio is lost."""
         ...
 
     def read(self) -> Block | None:

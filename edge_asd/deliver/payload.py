@@ -130,6 +130,13 @@ class Evidence(Shape):
     level_dbfs: float
     segment_scores: tuple[float, ...]
     parts: dict[str, float]
+    bands: dict[str, float] = Field(default_factory=dict)
+    """share of each frequency band in how far the spectrum is from normal, by mid-band frequency in hertz: the largest
+    five; none when no part that counts looks at the spectrum"""
+    indicators: dict[str, float] = Field(default_factory=dict)
+    """share of level, crest and kurtosis in how far they are from normal together"""
+    nearest: str | None = None
+    """the normal clip it is most like, by the beginning of its file's SHA-256; null when the bundle names none"""
 
 
 class _OfAlarm(_OfMachine):

@@ -140,7 +140,7 @@ class Voice:
             "event_seq": stamp.seq,
             "alarm_id": raised_by,
             "alarm": self.condition(standing, stamp.ts),
-            "evidence": self._evidence(standing.alarm, standing.clip) if standing.clip else None,
+            "evidence": self.evidence(standing.alarm, standing.clip) if standing.clip else None,
             "model": self.model,
         }
 
@@ -163,7 +163,8 @@ class Voice:
             repeat_count=alarm.count,
         )
 
-    def _evidence(self, alarm: Alarm, clip: ClipScore) -> Evidence:
+    def evidence(self, alarm: Alarm, clip: ClipScore) -> Evidence:
+        """What a clip sounded like, and how it was judged."""
         return Evidence(
             score=clip.surprise,
             threshold=self.policy.threshold,
@@ -174,6 +175,9 @@ class Voice:
             level_dbfs=clip.level_dbfs,
             segment_scores=clip.segment_scores,
             parts={part.name: part.z for part in clip.parts},
+            bands={str(hertz): share for hertz, share in clip.why.bands.items()},
+            indicators=clip.why.indicators,
+            nearest=clip.why.nearest,
         )
 
 

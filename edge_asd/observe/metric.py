@@ -39,13 +39,18 @@ if TYPE_CHECKING:
 
 LOST = ("overflow", "gap", "ring_full", "restart")
 RESTARTS = ("ok", "failed")
-CLIPS = ("scored", "gap", *Fault)
+UNFIT = "unfit_source"
+"""of a clip: it looks well by itself, but the ear was not"""
+CLIPS = ("scored", "gap", "overload", "error", UNFIT, *Fault)
 SEGMENTS = ("scored", "skipped_invalid", "skipped_overload", "error")
 OUTCOMES = ("ok", "refused")
 """of a command"""
+KEPT = ("ok", "failed")
+"""of a recording for people"""
 STRANGE = "unknown"
 """stands for every verb that is none, of which there are without end"""
 INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+LATENCY_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 MULTIPLES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0)
 """clip score over threshold"""
 
@@ -75,7 +80,9 @@ class Metrics:
         self._build(version, revision, started_at)
         self._declare_audio()
         self._declare_scores()
+        self._declare_evidence()
         self._frames_before: dict[str, tuple[int, ...]] = {}
+        self._ear_before: dict[str, tuple[int, int]] = {}
         self._states: dict[str, State] = {}
         for source in sources:
             self._begin_source(source)
@@ -95,12 +102,25 @@ class Metrics:
         """The running total of a source, as often as you like; it begins anew with a reopened source."""
         now, before = astuple(loss), self._frames_before.get(source, (0, 0))
         self._frames_before[source] = now
+        self._overflows.labels(source).inc(0 < now[0] != before[0])
         for reason, total, known in zip(("overflow", "ring_full"), now, before, strict=True):
             self._lost.labels(source, reason).inc(total - known if total >= known else total)
 
     def lost_to(self, source: str, reason: str, samples: int) -> None:
         """Samples that were lost for another reason: ``gap`` or ``restart``."""
         self._lost.labels(source, reason).inc(samples)
+
+    def paced(self, source: str, rate: int, effective: float) -> None:
+        """Hertz of a source, as it is used and as the monotonic clock has it."""
+        self._rate.labels(source).set(rate)
+        self._effective.labels(source).set(effective)
+
+    def flawed(self, source: str, clipped: int, missing: int) -> None:
+        """Running totals of an ear: samples at full scale, and those that the clock misses."""
+        known_clipped, known_missing = self._ear_before.get(source, (0, 0))
+        self._ear_before[source] = clipped, missing
+        self._clipped.labels(source).inc(clipped - known_clipped)
+        self.lost_to(source, "gap", missing - known_missing)
 
     def source_state(self, source: str, state: SourceState) -> None:
         """The state an ear is in; the others are nought."""
@@ -127,6 +147,24 @@ class Metrics:
         self._clips.labels(machine, skipped.reason).inc()
         self._segments.labels(machine, "skipped_invalid").inc(segments)
 
+    def shed(self, machine: str, clips: int, segments: int) -> None:
+        """So many clips of so many segments each were given up, unheard: the computer is too slow."""
+        self._clips.labels(machine, "overload").inc(clips)
+        self._segments.labels(machine, "skipped_overload").inc(clips * segments)
+
+    def failed(self, machine: str, segments: int) -> None:
+        """A clip of so many segments could not be scored."""
+        self._clips.labels(machine, "error").inc()
+        self._segments.labels(machine, "error").inc(segments)
+
+    def late(self, machine: str, seconds: float) -> None:
+        """From a clip's last sample to its score and what came of it."""
+        self._latency.labels(machine).observe(seconds)
+
+    def filled(self, source: str, ratio: float) -> None:
+        """How much of a source's buffer is taken by audio that nobody has read."""
+        self._fill.labels(source).set(ratio)
+
     def inferred(self, model: str, seconds: float) -> None:
         """The network looked at one segment."""
         self._inference.labels(model).observe(seconds)
@@ -148,6 +186,16 @@ class Metrics:
     def commanded(self, verb: str, outcome: str) -> None:
         """Somebody asked for something, which may be nothing that we know."""
         self._commands.labels(verb if verb in list(Verb) else STRANGE, outcome).inc()
+
+    def kept(self, evicted: int, total: int) -> None:
+        """A recording was kept; older ones made room for it, and all take so many bytes now."""
+        self._kept.labels("ok").inc()
+        self._evicted.labels("room").inc(evicted)
+        self._clip_bytes.set(total)
+
+    def not_kept(self) -> None:
+        """A recording could not be kept."""
+        self._kept.labels("failed").inc()
 
     def watch(self, traffic: Callable[[], Traffic], store: Callable[[], Condition], wall: Callable[[], float]) -> None:
         """Show what the publisher and the store count; they are asked at every scrape, and ``wall`` for Unix time."""
@@ -180,7 +228,14 @@ class Metrics:
         self._last_frame = self._gauge("audio_last_frame_timestamp_seconds", "Unix time of the last frame.", "source")
         self._frames = self._counter("audio_frames_total", "Audio frames received.", "source")
         self._lost = self._counter("audio_frames_lost_total", "Audio frames lost.", "source", "reason")
+        self._overflows = self._counter("audio_overflows_total", "Times the device dropped audio.", "source")
+        self._clipped = self._counter("audio_clipped_frames_total", "Audio frames at full scale.", "source")
+        self._rate = self._gauge("audio_sample_rate_hertz", "Sample rate audio is used at.", "source")
+        self._effective = self._gauge(
+            "audio_effective_sample_rate_hertz", "Sample rate by the monotonic clock, 0 until measured.", "source"
+        )
         self._restarts = self._counter("audio_restarts_total", "Attempts to open again.", "source", "outcome")
+        self._fill = self._gauge("ring_buffer_fill_ratio", "Share of the ring buffer that is unread.", "source")
         self._level = self._gauge("audio_level_dbfs", "RMS level of the last clip in dBFS.", "source")
 
     def _declare_scores(self) -> None:
@@ -190,6 +245,9 @@ class Metrics:
         self._clips = self._counter("clips_total", "Clips by outcome.", "machine", "outcome")
         self._inference = self._histogram(
             "inference_duration_seconds", "Model run time per segment.", INFERENCE_S, "model"
+        )
+        self._latency = self._histogram(
+            "end_to_end_latency_seconds", "From a clip's last sample to its score.", LATENCY_S, "machine"
         )
         self._segment_score = self._gauge("segment_score", "Last segment score.", "machine")
         self._clip_score = self._gauge("clip_score", "Last clip score.", "machine")
@@ -210,8 +268,17 @@ class Metrics:
         for verb, outcome in product((*Verb, STRANGE), OUTCOMES):
             self._commands.labels(verb, outcome)
 
+    def _declare_evidence(self) -> None:
+        self._kept = self._counter("clips_kept_total", "Recordings kept for people, by outcome.", "outcome")
+        self._evicted = self._counter("clips_evicted_total", "Recordings deleted for newer ones.", "reason")
+        self._clip_bytes = self._gauge("clip_store_bytes", "Bytes of recordings, as of the last one kept.")
+        self._evicted.labels("room")
+        for outcome in KEPT:
+            self._kept.labels(outcome)
+
     def _begin_source(self, source: str) -> None:
-        for series in (self._frames, self._last_frame, self._level):
+        counters, gauges = (self._overflows, self._clipped), (self._rate, self._effective)
+        for series in (self._frames, self._last_frame, self._level, self._fill, *counters, *gauges):
             series.labels(source)
         for reason in LOST:
             self._lost.labels(source, reason)
@@ -224,7 +291,8 @@ class Metrics:
         machine = label.machine
         self._model.labels(*astuple(label)).set(1)
         self._inference.labels(label.model)
-        self._distribution.labels(machine)
+        for histogram in (self._distribution, self._latency):
+            histogram.labels(machine)
         for series in (self._segment_score, self._clip_score, self._threshold, self._last_scored):
             series.labels(machine)
         for counter, outcomes in ((self._segments, SEGMENTS), (self._clips, CLIPS), (self._transitions, State)):

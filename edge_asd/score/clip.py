@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,18 @@ class PartScore:
     name: str
     z: float
     """standard deviations above the mean of the training normals, leave-one-out"""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What made a clip as strange as it is, by the head's own arithmetic; empty where no part can say."""
+
+    bands: dict[int, float] = field(default_factory=dict)
+    """mid-band hertz -> share in the distance of the spectrum; the largest few, largest first"""
+    indicators: dict[str, float] = field(default_factory=dict)
+    """``level``, ``crest``, ``kurtosis`` -> share in the distance of the indicators, largest first"""
+    nearest: str | None = None
+    """id of the training clip it is most like: the first 8 bytes of the SHA-256 of its file, hex"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,7 @@ class ClipScore:
     """mean z of the segment parts, per segment; empty when the bundle has none"""
     level_dbfs: float
     """RMS level, dB relative to full scale, at least -120"""
+    why: Why = Why()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +55,4 @@ class Skipped:
     start: int
     samples: int
     reason: str
-    """``gap``, or the name of a :class:`edge_asd.signal.health.Fault`"""
+    """``gap``, the name of a :class:`edge_asd.signal.health.Fault`, or that the whole ear was unfit"""

@@ -10,7 +10,7 @@ G centres or components, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +55,19 @@ class Detector(Protocol):
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Distance from normal, (B, D) -> (B,); larger is stranger."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A detector whose distance is the sum of what each feature adds to it."""
+
+    def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What each feature adds, (D,) -> (D,): how far it is off, times the slope of the distance along it.
+
+        A distance grows in proportion to the deviation from where it is measured, so these add up to it (Euler); one
+        that makes a clip less strange, as correlated features may, is below 0. Zeros, where there is no deviation.
+        """
         ...
 
 

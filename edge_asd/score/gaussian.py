@@ -41,6 +41,12 @@ class Mahalanobis:
         white = (features.astype(np.float64) - self.mean) @ self.whitening
         return np.asarray(np.linalg.norm(white, axis=1), np.float64)
 
+    def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """δ_j (Σ⁻¹ δ)_j / y, (D,) -> (D,)."""
+        off = features.astype(np.float64) - self.mean
+        white = off @ self.whitening
+        return np.asarray(off * (self.whitening @ white) / max(float(np.linalg.norm(white)), FLOOR), np.float64)
+
 
 @dataclass(frozen=True, slots=True)
 class Selective:

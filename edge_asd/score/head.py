@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LEAST_CLIPS = 5
 """fewer give no leave-one-out statistics worth the name"""
+STEP = 1e-4
+"""standard deviations by which a part is moved to see what that does"""
 
 
 Rule = Literal["mean", "min"]
@@ -99,6 +101,12 @@ class Fusion:
             names = list(rows)
         return _fused(self.rule, z, _weights(self.weights, names))
 
+    def slopes(self, names: Sequence[str], z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How the fused score of a clip grows with each of its (P,) z-scores, (P,); every rule is made of lines."""
+        moved = np.column_stack([z, z[:, None] + STEP * np.eye(z.size)])
+        fused = self.fuse(names, moved)
+        return np.asarray((fused[1:] - fused[0]) / STEP, np.float64)
+
 
 def _fused(rule: Rule, z: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """(P, N) z-scores, (P,) weights -> (N,)."""
@@ -159,6 +167,8 @@ class Head:
     parts: tuple[Part, ...]
     calibration: Calibration
     fusion: Fusion = Fusion()
+    clips: tuple[str, ...] = ()
+    """ids of the clips it was fitted on, in the order of references; none where the bundle does not tell"""
 
     def judge(self, evidence: Evidence) -> Verdict:
         """Score one clip."""

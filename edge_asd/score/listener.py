@@ -10,6 +10,7 @@ import numpy as np
 from edge_asd.score.calibration import health_index
 from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.part import Evidence
+from edge_asd.score.reason import explain
 from edge_asd.signal.health import fault
 from edge_asd.signal.statistic import Statistic
 
@@ -96,13 +97,31 @@ class Listener:
         rest = block.samples
         while rest.size:
             self._clip = self._clip or Gathering(self.windows.clip, self.windows, Statistic(self.spec), self.embed)
-            # never past the next check: unfit audio is found within a segment's length
-            take = min(rest.size, self._checked + self.windows.segment - self._filled, self.windows.clip - self._filled)
+            take = min(rest.size, self.wanted)
             with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are found by the next check
                 self._clip.push(rest[:take])
             rest = rest[take:]
             results += self._advance()
         return results
+
+    @property
+    def start(self) -> int:
+        """Index of the first sample of the clip in progress, or of the next if none is."""
+        return self._start
+
+    @property
+    def end(self) -> int:
+        """Index behind the last sample that was heard."""
+        return self._start + self._filled
+
+    @property
+    def wanted(self) -> int:
+        """Samples to the next check, and never past it: unfit audio is found within a segment's length."""
+        return min(self._checked + self.windows.segment, self.windows.clip) - self._filled
+
+    def forget(self, start: int) -> None:
+        """Give up the clip in progress, in whatever state it is; the next begins at ``start``."""
+        self._begin(start)
 
     @property
     def _filled(self) -> int:
@@ -143,4 +162,5 @@ class Listener:
             parts=verdict.parts,
             segment_scores=verdict.segment_scores,
             level_dbfs=heard.statistics.level,
+            why=explain(self.head, self.spec, heard, verdict),
         )

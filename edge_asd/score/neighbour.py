@@ -78,8 +78,19 @@ class Nearest:
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, D) -> (B,)."""
-        ratios: NDArray[np.float64] = distances(features, self.references) / self.density
-        return np.asarray(ratios.min(axis=1), np.float64)
+        return np.asarray(self._ratios(features).min(axis=1), np.float64)
+
+    def nearest(self, features: NDArray[np.float32]) -> int:
+        """The reference that counted for (D,) features."""
+        return int(self._ratios(features[None])[0].argmin())
+
+    def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """δ_j² / (‖δ‖ c), (D,) -> (D,); δ is the difference from the reference that counted."""
+        which = self.nearest(features)
+        return _by_feature(features, self.references[which]) / float(self.density[which])
+
+    def _ratios(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(distances(features, self.references) / self.density, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +106,18 @@ class Difference:
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(B, D) -> (B,)."""
-        differences: NDArray[np.float64] = distances(features, self.references) - self.density
-        return np.asarray(differences.min(axis=1), np.float64)
+        return np.asarray(self._differences(features).min(axis=1), np.float64)
+
+    def nearest(self, features: NDArray[np.float32]) -> int:
+        """The reference that counted for (D,) features."""
+        return int(self._differences(features[None])[0].argmin())
+
+    def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """δ_j² / ‖δ‖, (D,) -> (D,): they add up to the distance, of which the density is then taken away."""
+        return _by_feature(features, self.references[self.nearest(features)])
+
+    def _differences(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(distances(features, self.references) - self.density, np.float64)
 
 
 # How it is learned ----------------------------------------------------------------------------------------------------
@@ -188,6 +209,12 @@ def distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.floa
     x, y = a.astype(np.float64), b.astype(np.float64)
     square = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1) - 2.0 * (x @ y.T)
     return np.asarray(np.sqrt(np.maximum(square, 0.0)), np.float64)
+
+
+def _by_feature(features: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of the Euclidean distance between two (D,), what each feature adds, (D,)."""
+    off = features.astype(np.float64) - reference
+    return np.asarray(np.square(off) / max(float(np.linalg.norm(off)), FLOOR), np.float64)
 
 
 def _between(rows: References, which: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edge_asd.score.centre import Centres, Cosine
-from edge_asd.score.detector import FLOOR, Detects, References, scored
+from edge_asd.score.detector import FLOOR, Detects, Divisible, References, scored
 from edge_asd.score.gaussian import Bands, Gaussian, Mahalanobis, MeanBands, Selective
 from edge_asd.score.likelihood import Confidence, LargestOfMixture, LogOdds, Mixture, Sigmoid, Value
 from edge_asd.score.neighbour import Difference, DomainNeighbours, LocalDensity, Nearest, Neighbours
@@ -48,6 +48,8 @@ DETECTORS: Mapping[Detects, type[Detector]] = MappingProxyType(
     }
 )
 EMBEDDING = "embedding"
+INDICATORS = ("level", "crest", "kurtosis")
+"""what the feature ``indicators`` holds, in this order"""
 STATISTICS = frozenset({"indicators", "spectrum"})
 """features that need no network; every other is named after an output of it"""
 LEAST_RECORDINGS = 3
@@ -137,8 +139,24 @@ class Part:
 
     def z(self, evidence: Evidence) -> NDArray[np.float64]:
         """Standardised distances of one clip: (1,) or (B,)."""
-        standard = (features(self.spec, evidence) - self.mean) / self.deviation
-        return (scored(self.spec.detector, self.detector, standard) - self.centre) / self.spread
+        return (scored(self.spec.detector, self.detector, self._standard(evidence)) - self.centre) / self.spread
+
+    def by_feature(self, evidence: Evidence) -> NDArray[np.float64]:
+        """Of a clip part, what each feature adds to z above that of no distance, (D,); zeros where nobody can say."""
+        standard = self._standard(evidence)[0]
+        if not isinstance(self.detector, Divisible):
+            return np.zeros(standard.shape)
+        return self.detector.by_feature(standard) / self.spread
+
+    def nearest(self, evidence: Evidence, clips: int) -> int | None:
+        """Of a clip part that compares with each of so many training clips, the one that counted; None of others."""
+        detector = self.detector
+        if not isinstance(detector, Nearest | Difference) or len(detector.references) != clips:
+            return None
+        return detector.nearest(self._standard(evidence)[0])
+
+    def _standard(self, evidence: Evidence) -> NDArray[np.float32]:
+        return np.asarray((features(self.spec, evidence) - self.mean) / self.deviation, np.float32)
 
 
 def fit_part(spec: PartSpec, normals: Sequence[Normal], backend: Backend) -> tuple[Part, NDArray[np.float64]]:

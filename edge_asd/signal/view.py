@@ -125,6 +125,11 @@ def mel_bank(spec: LogMel) -> NDArray[np.float32]:
     return (height * np.maximum(np.minimum(rise, fall), 0.0)).astype(np.float32)
 
 
+def mel_centres(spec: LogMel) -> NDArray[np.float64]:
+    """Where the bands peak: (M,) hertz."""
+    return _edges(spec)[1:-1]
+
+
 @cache
 def _hann(length: int) -> NDArray[np.float32]:
     """Periodic Hann window."""

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soxr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_asd.capture import ring
-from edge_asd.capture.child import Listener, Piece, Resampler
+from edge_asd.capture.child import Listener, Piece, Resampler, demand
 from edge_asd.capture.child import listen as hear_device
+from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 RATE, FRAMES = 1000, 100
+FILTER_S = 0.2
+"""what the resampler may still hold back"""
 
 
 @dataclass
@@ -155,6 +158,44 @@ def test_one_channel_of_several_is_heard() -> None:
     assert stretch
     np.testing.assert_array_equal(np.frombuffer(stretch.samples, np.float32), -np.arange(2 * FRAMES))
     reader.close()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A device that runs at its own rate, whatever was asked of it."""
+
+    samplerate: float
+
+
+@pytest.mark.parametrize("asked", [8_000, 16_000, 44_100, 48_000, 96_000, 192_000])
+def test_a_device_that_runs_at_another_rate_than_it_was_asked_for_is_refused(asked: int) -> None:
+    demand(Opened(asked * 1.0001), "usb-path:1-1", asked)
+    for wrong in {0, 8_000, 16_000, 44_100, 48_000, 96_000, 192_000, asked * 1.02} - {asked}:
+        with pytest.raises(SourceError, match=rf"usb-path:1-1 was asked for {asked} Hz and runs at {wrong:g} Hz"):
+            demand(Opened(wrong), "usb-path:1-1", asked)
+
+
+@given(
+    device=st.sampled_from([8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000]),
+    rate=st.sampled_from([8_000, 16_000, 32_000, 48_000]),
+    cuts=st.lists(st.integers(1, 20_000), max_size=8),
+)
+@settings(max_examples=40)
+def test_any_device_rate_in_any_pieces_sounds_like_the_whole_resampled_at_once(
+    device: int, rate: int, cuts: list[int]
+) -> None:
+    sound = np.random.default_rng(device).uniform(-0.5, 0.5, 20_000).astype(np.float32)
+    memory = ring.create(4_000, 100)
+    reader, resampler = ring.Reader(memory), Resampler(ring.Writer(memory), device, rate)
+    os.close(memory)
+    for piece in np.split(sound, sorted(cuts)):
+        resampler.write(piece.tobytes())
+    at_once = soxr.resample(sound, device, rate)
+    stretch = reader.read(1_000_000)
+    reader.close()
+    heard = np.frombuffer(stretch.samples, np.float32) if stretch else np.zeros(0, np.float32)
+    assert heard.size > at_once.size - FILTER_S * rate
+    np.testing.assert_allclose(heard, at_once[: heard.size], atol=1e-4)
 
 
 HUNG = """

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_asd.capture.device import Device, describe, devices, find
 from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.conftest import PulseMicrophone
 
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 def usb(sound: Path, card: int, port: str, *, serial: str = "", identity: str = "Mic") -> None:
     """A USB card as the kernel shows it: the sound device sits on an interface of the USB device."""
     device = sound.parent / "devices" / "usb1" / port
-    interface = device / f"{port}:1.0"
+    interface = device / f"{device.name}:1.0"
     interface.mkdir(parents=True)
     for name, text in {"idVendor": "2886", "idProduct": "0018", "serial": serial}.items():
         if text:
@@ -61,6 +67,15 @@ def test_a_usb_microphone_without_a_serial_number_is_known_by_its_port(tmp_path:
     assert tokens(tmp_path / "sound", "USB Audio (hw:0,0)") == ["usb-path:1-1.4"]
 
 
+def test_a_usb_microphone_behind_a_hub_is_not_taken_for_the_hub(tmp_path: Path) -> None:
+    usb(tmp_path / "sound", 0, "1-1/1-1.4", serial="A7")
+    hub = tmp_path / "devices" / "usb1" / "1-1"
+    for name, text in {"idVendor": "05e3", "idProduct": "0610", "serial": "hub"}.items():
+        (hub / name).write_text(f"{text}\n")
+    (device,) = describe([(0, entry("USB (hw:0,0)"))], tmp_path / "sound")
+    assert device.names[:2] == ("usb-id:2886:0018:A7", "usb-path:1-1.4")
+
+
 def test_two_of_the_same_serial_number_are_told_apart_by_their_ports(tmp_path: Path) -> None:
     usb(tmp_path / "sound", 0, "1-1", serial="0001")
     usb(tmp_path / "sound", 1, "1-2", serial="0001", identity="Mic_1")
@@ -86,6 +101,57 @@ def test_a_missing_microphone_is_never_replaced_by_another(tmp_path: Path) -> No
     known = describe([(0, entry("default")), (1, entry("pulse"))], tmp_path / "sound")
     with pytest.raises(SourceError, match=r"no microphone is called 'usb-id:1:2:3', there are: name:default, name:pu"):
         find("usb-id:1:2:3", known)
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A sound card, and where it is."""
+
+    port: str
+    """empty: on the board"""
+    serial: str
+
+    @property
+    def label(self) -> str:
+        """By which the test knows it again: PortAudio's name without the number of the card."""
+        return f"{self.port} {self.serial}"
+
+
+@contextmanager
+def computer(cards: list[Plugged]) -> Iterator[list[Device]]:
+    """Its microphones, the cards counted in this order and their ALSA names made unique as the kernel does."""
+    with tempfile.TemporaryDirectory() as folder:
+        sound = Path(folder) / "class" / "sound"
+        for number, card in enumerate(cards):
+            identity = "Mic" if number == 0 else f"Mic_{number}"
+            if card.port:
+                usb(sound, number, card.port, serial=card.serial, identity=identity)
+            else:
+                onboard(sound, number, "PCH")
+        names = [f"{card.label} (hw:{number},0)" for number, card in enumerate(cards)]
+        yield describe([(index, entry(name)) for index, name in enumerate(["default", *names])], sound)
+
+
+PORTS = ["1-1", "1-1.2", "1-1.4", "2-3"]
+USB = st.builds(Plugged, st.sampled_from(PORTS), st.sampled_from(["", "A7", "B8", "C9"]))
+CARDS = st.lists(
+    st.just(Plugged("", "")) | USB, min_size=1, max_size=5, unique_by=(lambda c: c.port, lambda c: c.serial or c.port)
+)
+
+
+@given(before=CARDS, data=st.data())
+@settings(max_examples=60)
+def test_a_token_means_the_same_microphone_whatever_else_is_plugged_in_or_pulled_out(
+    before: list[Plugged], data: st.DataObject
+) -> None:
+    mine = data.draw(st.sampled_from(before))
+    after = data.draw(st.permutations([card for card in before if card == mine or data.draw(st.booleans())]))
+    with computer(before) as known:
+        token = next(device.token for device in known if device.name.startswith(mine.label + " ("))
+    with computer(after) as known:
+        assert find(token, known).name.startswith(mine.label + " (")
+    with computer([card for card in after if card != mine]) as known, pytest.raises(SourceError, match="no microphone"):
+        find(token, known)
 
 
 def test_a_computer_without_a_microphone_says_so() -> None:

@@ -114,14 +114,14 @@ def test_a_child_that_never_opens_the_device_is_given_up() -> None:
             source.read()
 
 
-def test_a_device_that_falls_silent_is_given_up_after_three_seconds(eventually: Callable[..., Any]) -> None:
+def test_a_device_that_falls_silent_is_given_up_after_two_seconds(eventually: Callable[..., Any]) -> None:
     clock = Clock()
     with listening(STUBBORN, clock=clock) as source:
         eventually(source.read, 15, "a block")
-        clock.now += 2.9
+        clock.now += 1.9
         assert source.read() is None
         clock.now += 0.2
-        with pytest.raises(SourceError, match=r"for 3.1 s: it hangs or was unplugged"):
+        with pytest.raises(SourceError, match=r"for 2.1 s: it hangs or was unplugged"):
             source.read()
 
 
@@ -130,6 +130,34 @@ def test_a_child_that_will_not_go_is_ended(eventually: Callable[..., Any]) -> No
         eventually(source.read, 15, "a block")
         pid = source.pid
     assert not Path(f"/proc/{pid}").exists()
+
+
+SPINS = """
+    import signal, sys
+    from edge_asd.capture.ring import Writer
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    writer = Writer(int(sys.argv[1]))
+    writer.write(bytes(4))
+    while True:
+        pass
+"""
+
+
+def test_a_child_that_turns_in_circles_is_given_up_and_ended(eventually: Callable[..., Any]) -> None:
+    clock = Clock()
+    with listening(SPINS, clock=clock) as source:
+        eventually(source.read, 15, "a block")
+        clock.now += 2.1
+        with pytest.raises(SourceError, match="it hangs or was unplugged"):
+            source.read()
+        pid = source.pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_child_whose_memory_is_torn_is_missed(eventually: Callable[..., Any]) -> None:
+    with listening(HANGS) as source:
+        os.kill(source.pid, signal.SIGSEGV)
+        assert "died of signal 11 (Segmentation fault)" in first_error(source, eventually)
 
 
 def test_closing_twice_does_no_harm_and_leaves_nothing_behind() -> None:

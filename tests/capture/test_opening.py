@@ -22,7 +22,7 @@ RATE = 16_000
 
 @pytest.mark.parametrize("wrong", ["rtsp:camera", "clip.wav", "file:", ""])
 def test_what_nobody_can_listen_to_is_refused_with_what_one_can(wrong: str) -> None:
-    with pytest.raises(ConfigError, match=r"use one of microphone:TOKEN \(.*\), file:PATH, render:MACHINE"):
+    with pytest.raises(ConfigError, match=r"use one of microphone:TOKEN \(.*\), file:PATH, render:MACHINE, pcm:"):
         SourceSpec(wrong)
 
 

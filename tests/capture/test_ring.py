@@ -92,6 +92,18 @@ def test_a_reader_that_sleeps_finds_the_newest_and_knows_what_it_missed(
     assert reader.overwritten == 768
 
 
+def test_a_ring_says_how_full_it_is_of_what_nobody_has_read(pair: tuple[ring.Writer, ring.Reader]) -> None:
+    writer, reader = pair
+    filled = [reader.fill]
+    for _ in range(6):
+        writer.write(values(writer.index, 8))  # type: ignore[arg-type]
+        filled.append(reader.fill)
+    while reader.read(8):
+        filled.append(reader.fill)
+
+    assert filled == [0, 0.25, 0.5, 0.75, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+
+
 def test_what_was_read_is_never_changed_afterwards(pair: tuple[ring.Writer, ring.Reader]) -> None:
     writer, reader = pair
     writer.write(values(0, 8))

@@ -14,7 +14,7 @@ from edge_asd.deliver.message import Message, Verb
 from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Labelled, Model, Source
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Act, Stamp, Standing, Voice, flood_event, source_level
-from edge_asd.score.clip import ClipScore, PartScore
+from edge_asd.score.clip import ClipScore, PartScore, Why
 from edge_asd.signal.level import measure
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, 104_999, tzinfo=UTC)
@@ -30,6 +30,7 @@ CLIP = ClipScore(
     parts=(PartScore("bands", 1.5), PartScore("network", 2.25)),
     segment_scores=(2.25, 2.5),
     level_dbfs=-31.75,
+    why=Why({2500: 0.5, 125: 0.25}, {"level": 0.75, "crest": 0.25}, "0123456789abcdef"),
 )
 TOPICS = Topics("press-hall-3")
 RAISED = Alarm(active=True, acked=False, since=0, clips_over=3, count=1)

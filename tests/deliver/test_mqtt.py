@@ -126,7 +126,7 @@ def test_the_last_will_speaks_for_a_node_that_was_killed(broker: Mosquitto) -> N
     said = broker.subscribe(STATUS)
     program = (
         "import threading; from edge_asd.deliver.mqtt import *; from edge_asd.deliver.publisher import Broker;"
-        "from edge_asd.deliver.message import Topics; from tests.deliver.shelf import Shelf;"
+        "from edge_asd.deliver.topic import Topics; from tests.deliver.shelf import Shelf;"
         f"MqttPublisher(Broker('127.0.0.1', {broker.port}), Topics('node-1'), Shelf()); threading.Event().wait()"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as node:

@@ -116,6 +116,9 @@ def test_an_event_is_spelled_as_the_contract_says() -> None:
             "level_dbfs": -31.75,
             "segment_scores": [2.25, 2.5],
             "parts": {"bands": 1.5, "network": 2.25},
+            "bands": {"2500": 0.5, "125": 0.25},
+            "indicators": {"level": 0.75, "crest": 0.25},
+            "nearest": "0123456789abcdef",
         },
         "model": {"id": "pump", "version": "2026.11.1", "backend": "cpu", "precision": "int8"},
     }

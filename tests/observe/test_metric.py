@@ -45,10 +45,16 @@ def use(metrics: Metrics) -> None:
     metrics.heard("mic0", 16_000, at=100.0, level_dbfs=-30.0)
     metrics.lost("mic0", Loss(overflow=3, ring_full=5))
     metrics.lost_to("mic0", "gap", 7)
+    metrics.paced("mic0", 16_000, 15_999.5)
+    metrics.flawed("mic0", clipped=11, missing=0)
     metrics.restarted("mic0", ok=True)
     metrics.source_state("mic0", SourceState.OK)
     metrics.scored("pump1", CLIP, threshold=4.0, at=110.0)
     metrics.skipped("pump1", Skipped(0, 160_000, "silent"), segments=8)
+    metrics.shed("pump1", clips=2, segments=8)
+    metrics.failed("pump1", segments=8)
+    metrics.late("pump1", 0.3)
+    metrics.filled("mic0", 0.25)
     metrics.inferred("pump", 0.004)
     metrics.alarm("pump1", ACTIVE)
     metrics.commanded("ack", "ok")
@@ -88,6 +94,13 @@ def test_what_happens_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "segments_total", machine="pump1", outcome="scored") == 2
     assert value(metrics, "segments_total", machine="pump1", outcome="skipped_invalid") == 8
     assert value(metrics, "clips_total", machine="pump1", outcome="silent") == 1
+    assert value(metrics, "clips_total", machine="pump1", outcome="overload") == 2
+    assert value(metrics, "segments_total", machine="pump1", outcome="skipped_overload") == 16
+    assert value(metrics, "clips_total", machine="pump1", outcome="error") == 1
+    assert value(metrics, "segments_total", machine="pump1", outcome="error") == 8
+    assert value(metrics, "end_to_end_latency_seconds_bucket", machine="pump1", le="0.25") == 0
+    assert value(metrics, "end_to_end_latency_seconds_bucket", machine="pump1", le="0.5") == 1
+    assert value(metrics, "ring_buffer_fill_ratio", source="mic0") == 0.25
     assert value(metrics, "inference_duration_seconds_bucket", model="pump", le="0.005") == 1
 
 
@@ -113,6 +126,29 @@ def test_a_source_that_was_opened_again_loses_no_count(metrics: Metrics) -> None
         metrics.lost("mic0", Loss(overflow=total))
 
     assert value(metrics, "audio_frames_lost_total", source="mic0", reason="overflow") == 13
+
+
+def test_an_overflow_is_counted_once_whatever_it_took(metrics: Metrics) -> None:
+    for total in (0, 400, 400, 900, 0, 100):  # the source was opened again before the fifth
+        metrics.lost("mic0", Loss(overflow=total))
+
+    assert value(metrics, "audio_overflows_total", source="mic0") == 3
+
+
+def test_totals_of_an_ear_are_counted_once(metrics: Metrics) -> None:
+    for clipped, missing in ((5, 0), (5, 480), (9, 480)):
+        metrics.flawed("mic0", clipped, missing)
+
+    assert value(metrics, "audio_clipped_frames_total", source="mic0") == 9
+    assert value(metrics, "audio_frames_lost_total", source="mic0", reason="gap") == 480
+
+
+def test_the_rate_is_shown_as_it_is_used_and_as_it_is(metrics: Metrics) -> None:
+    assert value(metrics, "audio_effective_sample_rate_hertz", source="mic0") == 0
+    metrics.paced("mic0", 16_000, 15_999.5)
+
+    assert value(metrics, "audio_sample_rate_hertz", source="mic0") == 16_000
+    assert value(metrics, "audio_effective_sample_rate_hertz", source="mic0") == 15_999.5
 
 
 def test_an_alarm_and_its_transitions_agree(metrics: Metrics) -> None:
