@@ -31,7 +31,7 @@ from edge_asd.deliver.message import Kind
 from edge_asd.deliver.mqtt import MqttPublisher
 from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Model, Source
 from edge_asd.deliver.publisher import NullPublisher
-from edge_asd.deliver.store import Store
+from edge_asd.deliver.store import FILE, Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
@@ -493,7 +493,7 @@ class Daemon:
 
     def _open_store(self) -> Store:
         config = self._config
-        path = config.state_dir and config.state_dir / "edge-asd.db"
+        path = config.state_dir and config.state_dir / FILE
         clock = self.clock
         return Store(
             path, config.outbox.limits(), deliver=config.mqtt is not None, clock=clock.monotonic, wall=clock.wall

@@ -24,7 +24,6 @@ Machine = Annotated[str, typer.Argument(help="As the config names it.")]
 Comment = Annotated[str | None, typer.Option(help="Kept with the event.")]
 Off = Annotated[bool, typer.Option("--off", help="End it.")]
 
-STORE = "edge-asd.db"
 TOLD = ("state", "suppression", "shelved_until", "threshold", "event_id", "verdict", "file")
 """of a reply, what a person wants to read"""
 TOLD_WHY = ("activated", "realarmed")
@@ -40,10 +39,10 @@ def events(
     as_json: Json = False,
 ) -> None:
     """What happened here, from the box's own log; needs no broker and no running daemon."""
-    from edge_asd.deliver.store import read_history  # noqa: PLC0415
+    from edge_asd.deliver.store import FILE, read_history  # noqa: PLC0415
 
     moment = _moment(since) if since else None
-    newest_first = read_history(_folder(state) / STORE, machine=machine, since=moment)
+    newest_first = read_history(_folder(state) / FILE, machine=machine, since=moment)
     found = [json.loads(logged.body) for logged in islice(newest_first, last)][::-1]
     if as_json:
         print(*map(json.dumps, found), sep="\n", end="\n" if found else "")
@@ -61,10 +60,10 @@ def events(
 def list_alarms(state: State = None, as_json: Json = False) -> None:
     """The alarm of each machine, as it stands."""
     from edge_asd.alarm.alarm import Alarm  # noqa: PLC0415
-    from edge_asd.deliver.store import read_states  # noqa: PLC0415
+    from edge_asd.deliver.store import FILE, read_states  # noqa: PLC0415
 
     table = Table("machine", "state", "suppression", "since", "alarm_id")
-    for name, text in sorted(read_states(_folder(state) / STORE).items()):
+    for name, text in sorted(read_states(_folder(state) / FILE).items()):
         kept = json.loads(text)
         alarm = Alarm(**kept["alarm"])
         row = {"machine": name, "state": alarm.state, "suppression": alarm.suppression}

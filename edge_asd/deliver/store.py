@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FILE = "edge-asd.db"
+"""what a store is called in its folder"""
 REASONS = ("full", "age", "unkept")
 """why what waited was lost: its kind's share is full, it waited too long, or the disk failed and so was the memory"""
 FLUSH_S = 5.0

@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 import soundfile
 
-from edge_asd.deliver.store import read_history
+from edge_asd.deliver.store import FILE, read_history
 from tests.conftest import Broker, until
 from tests.deliver.cable import Cable
 from tests.example import bundle, noise
@@ -325,7 +325,7 @@ def _received(theatre: Theatre) -> list[dict[str, Any]]:
 
 
 def _logged(theatre: Theatre) -> dict[str, dict[str, Any]]:
-    history = (json.loads(logged.body) for logged in read_history(theatre.folder / "state" / "edge-asd.db"))
+    history = (json.loads(logged.body) for logged in read_history(theatre.folder / "state" / FILE))
     return {event["id"]: event for event in history}
 
 
