@@ -21,6 +21,7 @@ from edge_asd.errors import ConfigError, EdgeAsdError
 from edge_asd.observe.log import start_logging
 from edge_asd.operate import alarm, events
 from edge_asd.screen import Json, show
+from edge_asd.survey import commission
 
 if TYPE_CHECKING:
     from edge_asd.bench import Timing
@@ -211,6 +212,7 @@ def bench(
 
 
 app.command()(events)
+app.command()(commission)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edge_asd.alarm.alarm import Transition
+from edge_asd.baseline import Baselines, bind
 from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import open_source
@@ -136,6 +137,8 @@ class Daemon:
         listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
         self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
+        ears = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
+        self._baselines = Baselines(config.state_dir, self.wards.values(), ears)
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
@@ -181,6 +184,7 @@ class Daemon:
 
     def step(self) -> float:
         """One round over all ears and machines; the most audio that any had, seconds."""
+        self._baselines.refresh(self.clock.monotonic())
         passed, self._listened = self.clock.monotonic() - self._listened, self.clock.monotonic()
         heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
         self._serve()

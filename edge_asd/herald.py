@@ -157,6 +157,9 @@ class Herald:
             for name, ward in self.wards.items()
             if (trouble := ward.trouble(now))
         ]
+        checks += [
+            Check(name=f"ear of {w.name}", well=False, said=w.unproven) for w in self.wards.values() if w.unproven
+        ]
         if config.mqtt:
             deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""
             well = traffic.connected and not deaf
