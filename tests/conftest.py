@@ -307,6 +307,7 @@ class PulseMicrophone:
 
     folder: Path
     token: str = "name:default"  # noqa: S105 - the name of a device in the configuration, no secret
+    channels: int = 1
     players: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -344,7 +345,7 @@ class PulseMicrophone:
             _demand("pulseaudio", "pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"),
             *("--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes", "-n"),
             f"--load=module-native-protocol-unix socket={socket_file} auth-anonymous=1",
-            "--load=module-null-sink sink_name=mic rate=16000 channels=1",
+            f"--load=module-null-sink sink_name=mic rate=16000 channels={self.channels}",
         ]
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_asd.capture.microphone import MicrophoneSource
+from edge_asd.capture.microphone import Microphone
 from edge_asd.capture.server import recorded, source_of
 from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from edge_asd.capture.microphone import MicrophoneSource
     from tests.conftest import PulseMicrophone
 
 TOLD = """Source Output #3
@@ -49,7 +50,7 @@ def test_who_does_not_record_has_no_source() -> None:
 @pytest.fixture
 def source(pulse_microphone: PulseMicrophone) -> Iterator[MicrophoneSource]:
     """Hears the sink ``mic``."""
-    hears = MicrophoneSource(pulse_microphone.token, 16_000)
+    hears = Microphone(pulse_microphone.token).tap(16_000).open()
     yield hears
     hears.close()
 
