@@ -352,9 +352,18 @@ class PulseMicrophone:
 @pytest.fixture
 def pulse_microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
     """The only microphone of every process this test starts. PortAudio must not have been opened in this one."""
-    folder = tmp_path / "pulse"
+    yield from _plugged_in(tmp_path / "pulse", monkeypatch, channels=1)
+
+
+@pytest.fixture
+def pulse_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
+    """The same with two channels."""
+    yield from _plugged_in(tmp_path / "pulse", monkeypatch, channels=2)
+
+
+def _plugged_in(folder: Path, monkeypatch: pytest.MonkeyPatch, channels: int) -> Iterator[PulseMicrophone]:
     folder.mkdir(mode=0o700)
-    microphone = PulseMicrophone(folder)
+    microphone = PulseMicrophone(folder, channels=channels)
     try:
         microphone.service.start()
         for name, value in microphone.environment.items():

@@ -22,12 +22,12 @@ from edge_asd.capture.microphone import Microphone, MicrophoneSource, steps_of
 from edge_asd.capture.opening import Opener, SourceSpec
 from edge_asd.capture.source import Loss
 from edge_asd.errors import SourceError
-from tests.conftest import PulseMicrophone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from edge_asd.signal.segment import Block
+    from tests.conftest import PulseMicrophone
 
 RATE = 16_000
 
@@ -350,21 +350,6 @@ def test_one_who_was_not_told_of_before_makes_all_open_anew(eventually: Callable
 
 
 # With a real PortAudio and a real sound server ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pulse_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
-    """A microphone of two channels."""
-    folder = tmp_path / "pair"
-    folder.mkdir(mode=0o700)
-    microphone = PulseMicrophone(folder, channels=2)
-    try:
-        microphone.service.start()
-        for name, value in microphone.environment.items():
-            monkeypatch.setenv(name, value)
-        yield microphone
-    finally:
-        microphone.close()
 
 
 @pytest.mark.system
