@@ -324,9 +324,9 @@ class PulseMicrophone:
             self._command(socket_file), self.folder / "pulseaudio.log", socket_file.exists, self._surroundings()
         )
 
-    def play(self, path: Path) -> subprocess.Popen[bytes]:
+    def play(self, path: Path, sink: str = "mic") -> subprocess.Popen[bytes]:
         """Speak a file into the microphone; returns at once, `.wait()` for its end."""
-        command = [_demand("paplay", "pulseaudio-utils"), "--device=mic", str(path)]
+        command = [_demand("paplay", "pulseaudio-utils"), f"--device={sink}", str(path)]
         self.players.append(subprocess.Popen(command, env=self._surroundings()))
         return self.players[-1]
 

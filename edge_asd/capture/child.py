@@ -13,7 +13,8 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edge_asd.capture import device, ring, server
@@ -105,6 +106,36 @@ class Split:
             sink.jump(index)
 
 
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Passes on each write when so many others have followed: what is still here when the process ends was never heard.
+
+    Where a sound server may give us another microphone, that is how long it takes to notice.
+    """
+
+    sink: Sink
+    writes: int
+    waiting: deque[bytes | int] = field(default_factory=deque)
+    """samples, or the index of a jump"""
+
+    def write(self, samples: bytes) -> None:
+        """Append float32, later."""
+        self._take(samples)
+
+    def jump(self, index: int) -> None:
+        """The next device sample is number ``index``, after what is waiting."""
+        self._take(index)
+
+    def _take(self, what: bytes | int) -> None:
+        self.waiting.append(what)
+        while len(self.waiting) > self.writes:
+            first = self.waiting.popleft()
+            if isinstance(first, int):
+                self.sink.jump(first)
+            else:
+                self.sink.write(first)
+
+
 @dataclass
 class Listener:
     """Passes pieces on one read late, for PortAudio tells of an overflow one read late (ALSA, ``ReadStream``).
@@ -168,12 +199,12 @@ def capture(taps: Sequence[Tap], token: str) -> None:
     device_rate = _rate(portaudio, found, channels, max(tap.rate for tap in there))
     frames = device_rate // BLOCKS_PER_S
     wanted = {"device": found.index, "channels": channels, "samplerate": device_rate, "dtype": "float32"}
-    sink = Split(channels, [(tap.channel, _sink(tap, device_rate)) for tap in there])
+    sink: Sink = Split(channels, [(tap.channel, _sink(tap, device_rate)) for tap in there])
     try:
         with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
             demand(stream, token, device_rate)
-            if "(hw:" not in found.name:
-                server.guard(token)
+            if "(hw:" not in found.name and server.guard(token):
+                sink = Delay(sink, round(server.NOTICE_S * BLOCKS_PER_S))
             for tap in taps:
                 tap.writer.announce(device_rate, found.channels)
             listen(stream, Listener(sink, device_rate), frames)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_asd.capture import ring
-from edge_asd.capture.child import Listener, Piece, Resampler, Split, demand
+from edge_asd.capture.child import Delay, Listener, Piece, Resampler, Split, demand
 from edge_asd.capture.child import listen as hear_device
 from edge_asd.errors import SourceError
 
@@ -126,6 +126,20 @@ def test_a_jump_shorter_than_the_filter_still_goes_forward() -> None:
     assert writer.index == before
     os.close(memory)
     writer.close()
+
+
+def test_what_is_delayed_comes_in_order_when_enough_has_followed() -> None:
+    tape = Tape()
+    delay = Delay(tape, 2)
+    delay.write(bytes(40))
+    delay.jump(50)
+    assert tape.heard == []
+    delay.write(bytes(8))
+    assert (tape.heard, tape.index) == ([(0, 10)], 10)
+    delay.write(bytes(4))
+    assert tape.index == 50
+    delay.write(bytes(4))
+    assert tape.heard == [(0, 10), (50, 52)]
 
 
 class Unplugged(Exception):
