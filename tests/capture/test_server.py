@@ -100,10 +100,12 @@ def test_a_microphone_whose_place_another_takes_is_lost_before_a_sound_of_the_ot
 ) -> None:
     control("load-module", "module-null-sink", "sink_name=other", "rate=16000")
     eventually(source.read, 15, "a block")
-    soundfile.write(tmp_path / "loud.wav", np.full(20 * 16_000, 0.5), 16_000)
-    pulse_microphone.play(tmp_path / "loud.wav", "other")
+    for sink, level in {"mic": 0.1, "other": 0.5}.items():
+        sound = np.random.default_rng(0).uniform(-level, level, 20 * 16_000)
+        soundfile.write(tmp_path / f"{sink}.wav", sound, 16_000)
+        pulse_microphone.play(tmp_path / f"{sink}.wav", sink)
     eventually(lambda: source_of(source.pid), 15, "the server to know of us")
-    eventually(lambda: "RUNNING" in control("list", "short", "sinks"), 15, "the other to sound")
+    eventually(lambda: control("list", "short", "sinks").count("RUNNING") == 2, 15, "both to sound")
     (microphone,) = (line.split()[0] for line in control("list", "short", "modules").splitlines() if "=mic " in line)
     heard = [0.0]
 
@@ -115,8 +117,8 @@ def test_a_microphone_whose_place_another_takes_is_lost_before_a_sound_of_the_ot
         heard.append(float(abs(block.samples).max()) if block else 0.0)
         return None
 
-    eventually(lambda: said() or len(heard) > 20, 15, "some more of it")
+    eventually(lambda: said() or sum(level > 0.05 for level in heard) > 10, 15, "its own sound")
     control("unload-module", microphone)
     lost = eventually(said, 15, "the loss")
     assert lost == "name:default is gone: the sound server gave us another microphone in its place"
-    assert max(heard) == 0
+    assert max(heard) < 0.11
