@@ -23,7 +23,7 @@ from edge_asd.alarm.alarm import Transition
 from edge_asd.baseline import Baselines, bind
 from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
-from edge_asd.capture.opening import open_source
+from edge_asd.capture.opening import Opener
 from edge_asd.deliver.command import ALLOWED, Gate
 from edge_asd.deliver.control import Control
 from edge_asd.deliver.mqtt import MqttPublisher
@@ -405,7 +405,7 @@ class Daemon:
             stack.callback(self._control.close)
 
     def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
-        ears = {}
+        ears, opener = {}, Opener(self.clock.monotonic)
         for name, spec in specs.items():
             mine = [listeners[m] for m, machine in self._config.machines.items() if machine.source == name]
             rates = {listener.windows.sample_rate for listener in mine}
@@ -415,13 +415,13 @@ class Daemon:
             if not rates:
                 log.warning("source.unused", extra={"source": name})
                 continue
-            ears[name] = self._ear(name, spec, rates.pop())
+            ears[name] = self._ear(name, spec, rates.pop(), opener)
         return ears
 
-    def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
+    def _ear(self, name: str, spec: SourceSpec, rate: int, opener: Opener) -> Ear:
         clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
         live = not spec.input.startswith(TIMELESS)
-        return Ear(name, lambda: open_source(spec, rate, clock=clock), clock, rate, live, floor)
+        return Ear(name, opener.prepare(spec, rate), clock, rate, live, floor)
 
     def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
         settings: MachineSettings = self._config.machines[name]

@@ -307,6 +307,7 @@ class PulseMicrophone:
 
     folder: Path
     token: str = "name:default"  # noqa: S105 - the name of a device in the configuration, no secret
+    channels: int = 1
     players: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -323,9 +324,9 @@ class PulseMicrophone:
             self._command(socket_file), self.folder / "pulseaudio.log", socket_file.exists, self._surroundings()
         )
 
-    def play(self, path: Path) -> subprocess.Popen[bytes]:
+    def play(self, path: Path, sink: str = "mic") -> subprocess.Popen[bytes]:
         """Speak a file into the microphone; returns at once, `.wait()` for its end."""
-        command = [_demand("paplay", "pulseaudio-utils"), "--device=mic", str(path)]
+        command = [_demand("paplay", "pulseaudio-utils"), f"--device={sink}", str(path)]
         self.players.append(subprocess.Popen(command, env=self._surroundings()))
         return self.players[-1]
 
@@ -344,16 +345,25 @@ class PulseMicrophone:
             _demand("pulseaudio", "pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"),
             *("--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes", "-n"),
             f"--load=module-native-protocol-unix socket={socket_file} auth-anonymous=1",
-            "--load=module-null-sink sink_name=mic rate=16000 channels=1",
+            f"--load=module-null-sink sink_name=mic rate=16000 channels={self.channels}",
         ]
 
 
 @pytest.fixture
 def pulse_microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
     """The only microphone of every process this test starts. PortAudio must not have been opened in this one."""
-    folder = tmp_path / "pulse"
+    yield from _plugged_in(tmp_path / "pulse", monkeypatch, channels=1)
+
+
+@pytest.fixture
+def pulse_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
+    """The same with two channels."""
+    yield from _plugged_in(tmp_path / "pulse", monkeypatch, channels=2)
+
+
+def _plugged_in(folder: Path, monkeypatch: pytest.MonkeyPatch, channels: int) -> Iterator[PulseMicrophone]:
     folder.mkdir(mode=0o700)
-    microphone = PulseMicrophone(folder)
+    microphone = PulseMicrophone(folder, channels=channels)
     try:
         microphone.service.start()
         for name, value in microphone.environment.items():
