@@ -19,7 +19,8 @@ import pytest
 import soundfile
 from scipy.signal import resample
 
-from edge_asd.bundle import BUILTIN, HEADS, store
+from edge_asd.archive import store
+from edge_asd.bundle import BUILTIN, HEADS
 from edge_asd.demo import demo
 from edge_asd.render.machine import Condition
 from edge_asd.render.performance import machine, render_clip

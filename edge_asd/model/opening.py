@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from edge_asd.bundle import BUILTIN, open_bundle
+from edge_asd.errors import BundleCorrupt, BundleError
+from edge_asd.model.shelf import FOLDER, Shelf
+from edge_asd.signature import Trust
 
+if TYPE_CHECKING:
     from edge_asd.bundle import Bundle
-    from edge_asd.signature import Trust
+    from edge_asd.model.shelf import Installed
+
+INSTALLED = "installed:"
 
 
 def bundle_path(reference: str, state: Path | None) -> Path:
@@ -17,7 +23,23 @@ def bundle_path(reference: str, state: Path | None) -> Path:
     Raises:
         BundleError: none of this name is installed, or there is no state folder to install in.
     """
-    raise NotImplementedError
+    if reference == "builtin":
+        return BUILTIN
+    if not reference.startswith(INSTALLED):
+        return Path(reference).expanduser()
+    return shelf(state, Trust()).path(reference.removeprefix(INSTALLED))
+
+
+def shelf(state: Path | None, trust: Trust) -> Shelf:
+    """Where models are installed.
+
+    Raises:
+        BundleError: there is no state folder.
+    """
+    if state is None:
+        msg = "installed models lie in state_dir, and there is none; set state_dir, or give the path of a bundle"
+        raise BundleError(msg)
+    return Shelf(state / FOLDER, trust)
 
 
 def open_model(reference: str, state: Path | None, trust: Trust) -> Bundle:
@@ -26,4 +48,20 @@ def open_model(reference: str, state: Path | None, trust: Trust) -> Bundle:
     Raises:
         BundleError: see :func:`edge_asd.bundle.open_bundle`; BundleUntrusted where nobody who is trusted signed it.
     """
-    raise NotImplementedError
+    if reference == "builtin":
+        return open_bundle(BUILTIN)
+    bundle = open_bundle(bundle_path(reference, state), trust=trust)
+    if reference.startswith(INSTALLED):
+        _same(bundle, shelf(state, trust).current(reference.removeprefix(INSTALLED)))
+    return bundle
+
+
+def unsigned(bundle: Bundle) -> bool:
+    """Whether nobody vouches for it but who may write to this disk."""
+    return bundle.signer is None and bundle.path != BUILTIN
+
+
+def _same(bundle: Bundle, model: Installed) -> None:
+    if bundle.digest != model.digest:
+        msg = f"{bundle.path}: is another bundle than was installed; install {model.name} again"
+        raise BundleCorrupt(msg)
