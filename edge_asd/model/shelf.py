@@ -241,8 +241,9 @@ class Shelf:
         try:
             manifest = read_contents(staged, self.trust).manifest
             _refuse_name(manifest.name, staged)
+            created = moment(manifest.created, staged)
             if slot := index.slots.get(manifest.name):
-                refuse_older(slot, moment(manifest.created, staged), staged)
+                refuse_older(slot, created, staged)
             bundle = open_bundle(staged, trust=self.trust)
             for head in bundle.heads:
                 bundle.scorer(head)
