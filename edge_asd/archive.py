@@ -124,7 +124,7 @@ def _entries(content: bytes) -> Iterator[tuple[str, bytes]]:
             raise ValueError(msg)
         yield name, content[start + extra : at]
     if not content.startswith(_DIRECTORY, at):
-        msg = f"at byte {at} there is neither a file nor the directory"
+        msg = f"at byte {at} there is neither a file nor the directory" if at else "it does not begin like one"
         raise ValueError(msg)
 
 

@@ -130,7 +130,16 @@ def test_what_precedes_the_first_file_is_refused(tmp_path: Path) -> None:
     """A program that is a zip, too."""
     content = b"#!/bin/sh\nrm -rf /\n" + archive(*SMALL.items())
 
-    assert refusal(tmp_path, content) == "at byte 0 there is neither a file nor the directory"
+    assert refusal(tmp_path, content) == "it does not begin like one"
+
+
+def test_what_lies_between_the_files_is_refused(tmp_path: Path) -> None:
+    content = archive(*SMALL.items())
+    second = content.index(b"PK\x03\x04", 1)
+
+    said = refusal(tmp_path, content[:second] + b"gap" + content[second:])
+
+    assert said == f"at byte {second} there is neither a file nor the directory"
 
 
 def test_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:

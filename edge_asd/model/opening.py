@@ -48,9 +48,8 @@ def open_model(reference: str, state: Path | None, trust: Trust) -> Bundle:
     Raises:
         BundleError: see :func:`edge_asd.bundle.open_bundle`; BundleUntrusted where nobody who is trusted signed it.
     """
-    if reference == "builtin":
-        return open_bundle(BUILTIN)
-    bundle = open_bundle(bundle_path(reference, state), trust=trust)
+    path = bundle_path(reference, state)
+    bundle = open_bundle(path, trust=None if path == BUILTIN else trust)
     if reference.startswith(INSTALLED):
         _same(bundle, shelf(state, trust).current(reference.removeprefix(INSTALLED)))
     return bundle
