@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_asd.baseline import Commissioned, bind
-from edge_asd.bundle import open_bundle
 from edge_asd.capture.opening import open_source
 from edge_asd.capture.state import RULES, Trouble, Watch
-from edge_asd.daemon import TIMELESS, bundle_path
+from edge_asd.daemon import TIMELESS
 from edge_asd.deliver.control import answers
 from edge_asd.deliver.message import rfc3339
 from edge_asd.errors import ConfigError, SourceError
+from edge_asd.model.opening import open_model
 from edge_asd.score.clip import ClipScore
 from edge_asd.signal.profile import OFF, difference, profile
 
@@ -141,7 +141,8 @@ def commission(
         msg = f"no machine {machine!r} in the config, which has {', '.join(config.machines)}"
         raise ConfigError(msg)
     settings = config.machines[machine]
-    bundle, source = open_bundle(bundle_path(settings.bundle)), config.sources[settings.source]
+    bundle = open_model(settings.bundle, config.state_dir, config.trust.trust())
+    source = config.sources[settings.source]
     listener, card = bundle.scorer(settings.head), bundle.manifest.heads[bundle.key(settings.head)]
     threshold = settings.alarm.policy(card.thresholds.alarm_for(settings.alarm.on_delay)).threshold
     heard = _record(config, settings.source, listener, seconds, progress)

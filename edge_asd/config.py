@@ -36,6 +36,7 @@ from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Broker, Tls
 from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
+from edge_asd.signature import Trust, read_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -154,6 +155,22 @@ class EvidenceSettings(_Table):
     free_mb: float = Field(default=200, ge=0, allow_inf_nan=False)
 
 
+class TrustSettings(_Table):
+    """``[trust]``: whose bundles are used; the built-in one needs no other's word."""
+
+    keys: tuple[Path, ...] = ()
+    allow_unsigned: bool = False
+
+    def trust(self) -> Trust:
+        """With the keys read.
+
+        Raises:
+            ConfigError: a file holds no public key.
+        """
+        keys = (read_key(path.expanduser()) for path in self.keys)
+        return Trust.of(keys, allow_unsigned=self.allow_unsigned)
+
+
 class SourceSettings(_Table):
     """``[sources.NAME]``: where sound comes from."""
 
@@ -224,6 +241,7 @@ class Config(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     flood_limit: int = Field(default=10, ge=0)
     metrics: MetricSettings = MetricSettings()
+    trust: TrustSettings = TrustSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)
     machines: dict[Name, MachineSettings] = Field(min_length=1)
 

@@ -16,12 +16,10 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edge_asd.alarm.alarm import Transition
 from edge_asd.baseline import Baselines, bind
-from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import Opener
 from edge_asd.deliver.command import ALLOWED, Gate
@@ -35,6 +33,7 @@ from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.errors import ConfigError
 from edge_asd.herald import Herald
+from edge_asd.model.opening import open_model, unsigned
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_asd.alarm.alarm import Alarm, Policy
+    from edge_asd.bundle import Bundle
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
     from edge_asd.deliver.command import Saved
@@ -133,7 +133,9 @@ class Daemon:
         self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        bundles = {name: open_bundle(bundle_path(name)) for name in {m.bundle for m in config.machines.values()}}
+        trust = config.trust.trust()
+        used = {machine.bundle for machine in config.machines.values()}
+        bundles = {name: open_model(name, config.state_dir, trust) for name in used}
         listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
         self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
@@ -442,7 +444,12 @@ class Daemon:
             )
             for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
         ]
-        return Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        metrics = Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        strange = sorted(name for name, bundle in bundles.items() if unsigned(bundle))
+        metrics.unsigned(len(strange))
+        for name in strange:
+            log.warning("model.unsigned", extra={"model": name})
+        return metrics
 
     def _time_inference(self, ward: Ward) -> None:
         embed = ward.listener.embed
@@ -456,11 +463,6 @@ class Daemon:
             return outputs
 
         ward.listener = replace(ward.listener, embed=timed)
-
-
-def bundle_path(name: str) -> Path:
-    """Where a bundle lies: ``builtin`` is the one in the package."""
-    return BUILTIN if name == "builtin" else Path(name).expanduser()
 
 
 def _spec(name: str, settings: SourceSettings) -> SourceSpec:

@@ -131,6 +131,10 @@ class Metrics:
         """A source was opened again, or could not be."""
         self._restarts.labels(source, "ok" if ok else "failed").inc()
 
+    def unsigned(self, models: int) -> None:
+        """So many models are in use that nobody vouches for."""
+        self._unsigned.set(models)
+
     def scored(self, machine: str, clip: ClipScore, threshold: float, at: float) -> None:
         """A clip got its score at Unix time ``at``."""
         self._clips.labels(machine, "scored").inc()
@@ -241,6 +245,7 @@ class Metrics:
     def _declare_scores(self) -> None:
         labels = ("machine", "model", "version", "sha256", "backend", "precision")
         self._model = self._gauge("model_info", "Bundle that a machine is judged by.", *labels)
+        self._unsigned = self._gauge("unsigned_models", "Models in use that nobody who is trusted signed.")
         self._segments = self._counter("segments_total", "Segments by outcome.", "machine", "outcome")
         self._clips = self._counter("clips_total", "Clips by outcome.", "machine", "outcome")
         self._inference = self._histogram(

@@ -64,6 +64,7 @@ MIXED = (
 SETTINGS = """
 node = "{NODE}"
 state_dir = "{folder}/state"
+trust.allow_unsigned = true
 metrics.listen = "127.0.0.1:{metrics}"
 mqtt = {{ host = "127.0.0.1", port = {port} }}
 """
