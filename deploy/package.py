@@ -42,6 +42,7 @@ PLACES = {  # of the package, and where it comes from
     "usr/lib/modules-load.d/edge-asd.conf": "systemd/modules-load.conf",
     "usr/share/doc/edge-asd/copyright": "LICENSE",
     "usr/share/doc/edge-asd/SECURITY.md": "SECURITY.md",
+    "usr/share/doc/edge-asd/examples/10-clock.conf": "systemd/10-clock.conf",
     "usr/share/doc/edge-asd/examples/10-gpu.conf": "systemd/10-gpu.conf",
     "etc/edge_asd/edge-asd.toml": "deploy/edge-asd.toml",
 }
