@@ -61,7 +61,7 @@ def begin(place: Place, good: str, node: Node) -> None:
     if place.note.exists():
         return
     said = node.health()
-    scoring = bool(said and said.get("clips"))
+    scoring = bool(said and said.get("scored"))
     written = place.note.with_name(".trial")
     written.write_text(f"{good}\n{'scoring' if scoring else 'deaf'}\n")
     written.replace(place.note)
@@ -85,7 +85,7 @@ def settled(said: dict[str, Any] | None, *, scoring: bool) -> bool:
     """It has run for a while, and scores if the one before did: a microphone that was away is nobody's fault."""
     if said is None or said.get("uptime_s", 0.0) < SETTLED_S:
         return False
-    return bool(said.get("clips")) or not scoring
+    return bool(said.get("scored")) or not scoring
 
 
 def back(place: Place, good: str) -> None:
