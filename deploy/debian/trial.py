@@ -3,6 +3,7 @@
 
     trial begin TREE   the new version is laid and about to be started; TREE, which runs now, is the last good one
     trial judge        wait until the new one scores; after three minutes, or when it has failed, start TREE again
+    trial health       what the daemon says of itself; exit code 1 if it does not answer or something is not well
 
 It belongs to no version: whatever is wrong with the new one, this runs with Debian's Python and nothing else.
 """
@@ -114,6 +115,13 @@ def health(place: Place) -> dict[str, Any] | None:
     return said
 
 
+def complaint(said: dict[str, Any] | None) -> str:
+    """What is not well, in one line; nothing when all is."""
+    if said is None:
+        return "the daemon does not answer"
+    return "; ".join(f"{check['name']}: {check['said']}" for check in said["checks"] if not check["well"])
+
+
 def _state(place: Place) -> Path:
     try:
         told = tomllib.loads(place.config.read_text("utf-8")).get("state_dir")
@@ -138,6 +146,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["begin", good]:
             begin(place, good, node)
+        case ["health"]:
+            sys.exit(complaint(health(place)) or 0)
         case ["judge"]:
             new, old = (place.root / "current").readlink(), place.note.read_text().split()[0]
             if not judge(place, node, time.monotonic, time.sleep):
