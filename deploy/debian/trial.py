@@ -42,7 +42,7 @@ class Place:
 
     @property
     def note(self) -> Path:
-        """There while a version is on trial: the last good tree, and whether that one was scoring."""
+        """There while a version is on trial: the last good tree, whether that was scoring, and the id of its run."""
         return self.root / "trial"
 
 
@@ -58,22 +58,23 @@ class Node:
 
 
 def begin(place: Place, good: str, node: Node) -> None:
-    """Write down what to go back to; a version that was itself on trial is not it."""
-    if place.note.exists():
-        return
+    """Write down what to go back to, and how that was; a version that was itself on trial is not it."""
     said = node.health()
-    scoring = bool(said and said.get("scored"))
+    was = "scoring" if said and said.get("scored") else "deaf"
+    if place.note.exists():
+        good, was, _ = place.note.read_text().split()
+    run = said["boot_id"] if said else "none"
     written = place.note.with_name(".trial")
-    written.write_text(f"{good}\n{'scoring' if scoring else 'deaf'}\n")
+    written.write_text(f"{good}\n{was}\n{run}\n")
     written.replace(place.note)
 
 
 def judge(place: Place, node: Node, clock: Callable[[], float], rest: Callable[[float], None]) -> bool:
     """Whether the new version may stay; until that is known, wait."""
-    good, was = place.note.read_text().split()
+    good, was, run = place.note.read_text().split()
     until = clock() + PATIENCE_S
     while clock() < until and not node.failed():
-        if settled(node.health(), scoring=was == "scoring"):
+        if settled(node.health(), run, scoring=was == "scoring"):
             place.note.unlink()
             return True
         rest(LOOK_S)
@@ -82,9 +83,12 @@ def judge(place: Place, node: Node, clock: Callable[[], float], rest: Callable[[
     return False
 
 
-def settled(said: dict[str, Any] | None, *, scoring: bool) -> bool:
-    """It has run for a while, and scores if the one before did: a microphone that was away is nobody's fault."""
-    if said is None or said.get("uptime_s", 0.0) < SETTLED_S:
+def settled(said: dict[str, Any] | None, before: str, *, scoring: bool) -> bool:
+    """It has run for a while, and scores if the one before did: a microphone that was away is nobody's fault.
+
+    The run ``before`` may answer until systemd has stopped it.
+    """
+    if said is None or said["boot_id"] == before or said["uptime_s"] < SETTLED_S:
         return False
     return bool(said.get("scored")) or not scoring
 
