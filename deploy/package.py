@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -22,9 +23,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import uuid
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from start import UV, provide_uv
 
@@ -130,12 +133,18 @@ def deb(out: Path, edition: Edition) -> Path:
 
 
 def sbom(out: Path) -> Path:
-    """What is inside, for whoever must know when one of it has a hole."""
+    """What is inside, for whoever must know when it has a hole; a library within a wheel has no line of its own."""
     path = out / f"edge-asd_{_upstream()}.cdx.json"
-    _uv(
-        *("export", "--quiet", "--frozen", "--no-default-groups", "--format", "cyclonedx1.5", "--project", ROOT),
-        *("--output-file", path),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        known = Path(folder, "all.json")
+        _uv(
+            *("export", "--quiet", "--frozen", "--no-default-groups", "--format", "cyclonedx1.5"),
+            *("--project", ROOT, "--output-file", known),
+        )
+        _depend(site := Path(folder, "site"), "amd64")
+        inside = {distribution.name for distribution in site.glob("*.dist-info")}
+        bill = json.loads(known.read_text("utf-8"))
+    path.write_text(json.dumps(_only(bill, inside), indent=2) + "\n", "utf-8")
     return path
 
 
@@ -179,6 +188,25 @@ def _depend(site: Path, arch: str) -> None:
             *("--python", sys.executable, "--python-version", PYTHON),
             *("--python-platform", f"{MACHINES[arch]}-manylinux_2_28"),
         )
+
+
+def _only(bill: dict[str, Any], inside: set[str]) -> dict[str, Any]:
+    """Leave out what uv.lock holds for other systems, and the moment and the number that differ each time."""
+    parts = [part for part in bill["components"] if _folder(part) in inside]
+    named = {part["bom-ref"] for part in parts} | {bill["metadata"]["component"]["bom-ref"]}
+    needs = [
+        need | {"dependsOn": [ref for ref in need.get("dependsOn", ()) if ref in named]}
+        for need in bill["dependencies"]
+        if need["ref"] in named
+    ]
+    moment = datetime.fromtimestamp(_epoch(), UTC).isoformat()
+    number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(parts, sort_keys=True))
+    stable = {"serialNumber": f"urn:uuid:{number}", "metadata": bill["metadata"] | {"timestamp": moment}}
+    return bill | stable | {"components": parts, "dependencies": needs}
+
+
+def _folder(part: dict[str, Any]) -> str:
+    return f"{part['name'].replace('-', '_')}-{part['version']}.dist-info"
 
 
 def _furnish(root: Path, edition: Edition) -> None:

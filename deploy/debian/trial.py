@@ -3,6 +3,7 @@
 
     trial begin TREE   the new version is laid and about to be started; TREE, which runs now, is the last good one
     trial judge        wait until the new one scores; after three minutes, or when it has failed, start TREE again
+    trial health       what the daemon says of itself; exit code 1 if it does not answer or something is not well
 
 It belongs to no version: whatever is wrong with the new one, this runs with Debian's Python and nothing else.
 """
@@ -41,7 +42,7 @@ class Place:
 
     @property
     def note(self) -> Path:
-        """There while a version is on trial: the last good tree, and whether that one was scoring."""
+        """There while a version is on trial: the last good tree, whether that was scoring, and the id of its run."""
         return self.root / "trial"
 
 
@@ -57,22 +58,23 @@ class Node:
 
 
 def begin(place: Place, good: str, node: Node) -> None:
-    """Write down what to go back to; a version that was itself on trial is not it."""
-    if place.note.exists():
-        return
+    """Write down what to go back to, and how that was; a version that was itself on trial is not it."""
     said = node.health()
-    scoring = bool(said and said.get("scored"))
+    was = "scoring" if said and said.get("scored") else "deaf"
+    if place.note.exists():
+        good, was, _ = place.note.read_text().split()
+    run = said["boot_id"] if said else "none"
     written = place.note.with_name(".trial")
-    written.write_text(f"{good}\n{'scoring' if scoring else 'deaf'}\n")
+    written.write_text(f"{good}\n{was}\n{run}\n")
     written.replace(place.note)
 
 
 def judge(place: Place, node: Node, clock: Callable[[], float], rest: Callable[[float], None]) -> bool:
     """Whether the new version may stay; until that is known, wait."""
-    good, was = place.note.read_text().split()
+    good, was, run = place.note.read_text().split()
     until = clock() + PATIENCE_S
     while clock() < until and not node.failed():
-        if settled(node.health(), scoring=was == "scoring"):
+        if settled(node.health(), run, scoring=was == "scoring"):
             place.note.unlink()
             return True
         rest(LOOK_S)
@@ -81,9 +83,12 @@ def judge(place: Place, node: Node, clock: Callable[[], float], rest: Callable[[
     return False
 
 
-def settled(said: dict[str, Any] | None, *, scoring: bool) -> bool:
-    """It has run for a while, and scores if the one before did: a microphone that was away is nobody's fault."""
-    if said is None or said.get("uptime_s", 0.0) < SETTLED_S:
+def settled(said: dict[str, Any] | None, before: str, *, scoring: bool) -> bool:
+    """It has run for a while, and scores if the one before did: a microphone that was away is nobody's fault.
+
+    The run ``before`` may answer until systemd has stopped it.
+    """
+    if said is None or said["boot_id"] == before or said["uptime_s"] < SETTLED_S:
         return False
     return bool(said.get("scored")) or not scoring
 
@@ -114,6 +119,13 @@ def health(place: Place) -> dict[str, Any] | None:
     return said
 
 
+def complaint(said: dict[str, Any] | None) -> str:
+    """What is not well, in one line; nothing when all is."""
+    if said is None:
+        return "the daemon does not answer"
+    return "; ".join(f"{check['name']}: {check['said']}" for check in said["checks"] if not check["well"])
+
+
 def _state(place: Place) -> Path:
     try:
         told = tomllib.loads(place.config.read_text("utf-8")).get("state_dir")
@@ -138,6 +150,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["begin", good]:
             begin(place, good, node)
+        case ["health"]:
+            sys.exit(complaint(health(place)) or 0)
         case ["judge"]:
             new, old = (place.root / "current").readlink(), place.note.read_text().split()[0]
             if not judge(place, node, time.monotonic, time.sleep):

@@ -27,6 +27,7 @@ class Service:
     fails: float | None = None
     lives_s: float = 1e9
     """until it dies and systemd starts it again"""
+    run: str = "new"
     now: float = 0.0
     restarts: list[float] = field(default_factory=list)
 
@@ -35,7 +36,11 @@ class Service:
         if self.answers is None or self.now < self.answers:
             return None
         age = (self.now - self.answers) % self.lives_s
-        return {"uptime_s": age, "scored": int(self.scores is not None and self.now >= self.scores)}
+        return {
+            "boot_id": self.run,
+            "uptime_s": age,
+            "scored": int(self.scores is not None and self.now >= self.scores),
+        }
 
     def failed(self) -> bool:
         """Systemd has given it up."""
@@ -61,7 +66,7 @@ def place(tmp_path: Path) -> trial.Place:
 
 
 def judged(place: trial.Place, service: Service, before: Service | None = None) -> bool:
-    trial.begin(place, "1", before or Service(now=100.0))
+    trial.begin(place, "1", before or Service(run="old", now=100.0))
     good = trial.judge(place, service, lambda: service.now, service.rest)
     assert not place.note.exists()
     return good
@@ -92,6 +97,10 @@ def test_one_that_does_not_is_replaced_by_the_last_good_one_within_three_minutes
     assert 180 <= restarted <= 185
 
 
+def test_the_old_one_that_still_answers_proves_nothing(place: trial.Place) -> None:
+    assert not judged(place, Service(run="old"))
+
+
 def test_one_that_systemd_has_given_up_is_not_waited_for(place: trial.Place) -> None:
     service = Service(answers=None, fails=4.0)
     assert not judged(place, service)
@@ -99,13 +108,13 @@ def test_one_that_systemd_has_given_up_is_not_waited_for(place: trial.Place) -> 
 
 
 def test_a_microphone_that_was_away_before_is_not_held_against_it(place: trial.Place) -> None:
-    assert judged(place, Service(scores=None), before=Service(now=100.0, scores=None))
+    assert judged(place, Service(scores=None), before=Service(run="old", now=100.0, scores=None))
 
 
 def test_what_is_on_trial_itself_is_no_last_good_one(place: trial.Place) -> None:
-    trial.begin(place, "1", Service(now=100.0))
-    trial.begin(place, "2", Service(now=100.0, scores=None))
-    assert place.note.read_text() == "1\nscoring\n"
+    trial.begin(place, "1", Service(run="old", now=100.0))
+    trial.begin(place, "2", Service(run="tried", now=100.0, scores=None))
+    assert place.note.read_text() == "1\nscoring\ntried\n"
 
 
 def test_a_power_cut_only_lets_it_begin_again(place: trial.Place) -> None:
@@ -115,7 +124,7 @@ def test_a_power_cut_only_lets_it_begin_again(place: trial.Place) -> None:
     def cut(_seconds: float) -> None:
         raise PowerCut
 
-    trial.begin(place, "1", Service(now=100.0))
+    trial.begin(place, "1", Service(run="old", now=100.0))
     with pytest.raises(PowerCut):
         trial.judge(place, Service(), lambda: 0.0, cut)
     assert judged(place, Service())
