@@ -35,6 +35,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, package: Package, figures: di
         figures["install, without a network"] = f"{time.monotonic() - began:.1f} s"
         node.configure()
         node.start()
+        until(node.events, BACK_S, "no alarm")  # in whatever order the tests come
         yield node
 
 
