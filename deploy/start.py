@@ -31,6 +31,10 @@ TEST_PACKAGES = (
     "libportaudio2",
     "procps",
     "systemd",
+    "systemd-container",
+    "debootstrap",
+    "qemu-user-static",
+    "binfmt-support",
 )
 INSTALL = """set -e
 export DEBIAN_FRONTEND=noninteractive

@@ -172,6 +172,7 @@ class Herald:
             clock_synced=clock_synced(),
             version=version("edge-asd"),
             uptime_s=self.clock.monotonic() - self._born,
+            scored=sum(ward.clip is not None for ward in self.wards.values()),
             well=all(check.well for check in checks),
             checks=tuple(checks),
             outbox=Backlog(
