@@ -23,20 +23,17 @@ from edge_asd.alarm.alarm import Transition
 from edge_asd.bundle import BUILTIN, Bundle, open_bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import open_source
-from edge_asd.capture.source import SourceState
 from edge_asd.deliver.command import ALLOWED, Gate
 from edge_asd.deliver.control import Control
-from edge_asd.deliver.discovery import Discovery
-from edge_asd.deliver.message import Kind
 from edge_asd.deliver.mqtt import MqttPublisher
-from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Model, Source
+from edge_asd.deliver.payload import Model
 from edge_asd.deliver.publisher import NullPublisher
 from edge_asd.deliver.store import FILE, Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.errors import ConfigError
-from edge_asd.observe.board import free_bytes, temperature_c
+from edge_asd.herald import Herald
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
@@ -56,7 +53,7 @@ if TYPE_CHECKING:
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
     from edge_asd.deliver.command import Saved
-    from edge_asd.deliver.message import Message
+    from edge_asd.deliver.payload import Health
     from edge_asd.deliver.publisher import Incoming, Publisher
     from edge_asd.score.clip import ClipScore
     from edge_asd.score.listener import Listener
@@ -68,8 +65,6 @@ NAP_S = 0.05
 """how long the loop rests between rounds"""
 LEVEL_S = 10.0
 """between two levels of a source"""
-HEALTH_S = 60.0
-"""between two words on the node's own health"""
 BIRTH_S = 5.0
 """Home Assistant starts: at most so long until all is introduced again, by chance, lest all nodes speak at once"""
 BACKLOG_S = 0.5
@@ -134,7 +129,6 @@ class Daemon:
         self._notifier = notifier or Notifier.from_environment()
         self._stop = threading.Event()
         self.boot_id = uuid.uuid4().hex[:8]
-        self._born, self._started = self.clock.monotonic(), self.clock.wall()
         self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
@@ -145,25 +139,31 @@ class Daemon:
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
-        self._listened = self._born
+        self._listened = self.clock.monotonic()
         self.metrics = self._metrics(bundles)
         for ward in self.wards.values():
             self._time_inference(ward)
         self._store = self._open_store()
         self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
-        self._discovery = (
-            Discovery(self._topics, version("edge-asd"), self._gate.allowed, config.mqtt.discovery)
-            if config.mqtt and config.mqtt.discovery
-            else None
+        self._herald = Herald(
+            self,
+            config,
+            self.ears,
+            self.wards,
+            self._topics,
+            self._gate,
+            self._store,
+            self.metrics,
+            self.clock,
+            self._notifier,
+            self.boot_id,
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
         self._control: Control | None = None
         self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
-        self._introduce_at, self._health_at = math.inf, 0.0
-        self._told: dict[str, tuple[SourceState, str]] = {}
-        self._status, self._fed = "", float("-inf")
+        self._introduce_at = math.inf
 
     def stop(self) -> None:
         """Finish the round and go; from any thread or a signal."""
@@ -186,7 +186,7 @@ class Daemon:
         self._serve()
         self._attend()
         self.desk.elapse()
-        self._tell_state()
+        self._herald.tell()
         return max(heard)
 
     # From sound to alarm
@@ -216,7 +216,7 @@ class Daemon:
         self.metrics.heard(name, block.samples.size, self.clock.wall().timestamp())
         self._audience.heard(name, block)
         self._recorder.hear(name, block)
-        seconds = block.samples.size / self._rate(name)
+        seconds = block.samples.size / self.ears[name].rate
         piece = Piece(block, self._date(name, seconds))
         for ward in mine:
             self._queue(ward, piece)
@@ -319,7 +319,7 @@ class Daemon:
         now = self.clock.monotonic()
         if now - self._spoke.get(name, -math.inf) >= LEVEL_S:
             self._spoke[name] = now
-            level = measure(block.samples, self._rate(name))
+            level = measure(block.samples, self.ears[name].rate)
             said = source_level(self._config.node, name, self.clock.wall(), level, clock_synced=clock_synced())
             self.publisher.publish(self._topics.level(said))
 
@@ -327,7 +327,7 @@ class Daemon:
 
     def _attend(self) -> None:
         for incoming in self.publisher.incoming():
-            if self._discovery and incoming.topic == self._discovery.birth:
+            if incoming.topic == self._herald.birth:
                 self._greet(incoming)
             elif reply := self.desk.obey(incoming):
                 self.publisher.publish(reply)
@@ -349,123 +349,14 @@ class Daemon:
         """
         return self._recorder.snapshot(ward, seconds)
 
-    # What others are told of the daemon itself
-
-    def _tell_state(self) -> None:
-        now = self.clock.monotonic()
-        for ear in self.ears.values():
-            if self._told.get(ear.name) != (ear.state, ear.reason):
-                self._tell_source(ear)
-        for ward in self.wards.values():
-            online = ward.ear.state is SourceState.OK and not ward.failure and not ward.overdue(now)
-            if online is not ward.online:
-                ward.online = online
-                self.publisher.publish(self._topics.availability(ward.name, online=online))
-        self._tell_health(now)
-        self._feed_watchdog(now)
-        self._tell_status(now)
-
-    def _feed_watchdog(self, now: float) -> None:
-        """Honest, not silent: announced trouble is alive, an unexplained silence is not (decision 10)."""
-        period = self._notifier.watchdog_s
-        if period is None or now - self._fed < period / 4:
-            return
-        listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
-        if not any(ward.overdue(now) and not ward.trouble(now) for ward in listening):
-            self._notifier.alive()
-            self._fed = now
-
-    def _tell_source(self, ear: Ear) -> None:
-        before, _ = self._told.get(ear.name, (None, ""))
-        self._told[ear.name] = (ear.state, ear.reason)
-        self.metrics.source_state(ear.name, ear.state)
-        if before is SourceState.LOST:
-            self.metrics.restarted(ear.name, ok=ear.state is not SourceState.LOST)
-        spec = self._config.sources[ear.name]
-        said = Source(
-            node=self._config.node,
-            source=ear.name,
-            state=ear.state,
-            reason=ear.reason,
-            since=self.clock.wall(),
-            device=Device(token=spec.input.partition(":")[2], name=spec.input),
-            sample_rate_hz=self._rate(ear.name),
-            restarts=ear.restarts,
-        )
-        self.publisher.publish(self._topics.source(said))
-        if before is ear.state:
-            return  # one notice an episode, however often its reason changes
-        level = logging.INFO if ear.state in {SourceState.OK, SourceState.RECOVERING} else logging.WARNING
-        log.log(level, f"source.{ear.state}", extra={"source": ear.name, "reason": ear.reason})  # noqa: G004 - a name
-
-    def _tell_status(self, now: float) -> None:
-        traffic = self.publisher.traffic()
-        parts = [f"{len(self.wards)} machine{'s' if len(self.wards) > 1 else ''}"]
-        parts += [f"{name} in alarm" for name, ward in self.wards.items() if ward.alarm.active]
-        parts += [f"{name}: {trouble}" for name, ward in self.wards.items() if (trouble := ward.trouble(now))]
-        parts += [f"{ear.name} {ear.state}" for ear in self.ears.values() if ear.state is not SourceState.OK]
-        parts += [traffic.trouble] if traffic.trouble else []
-        if (status := ", ".join(parts)) != self._status:
-            self._status = status
-            self._notifier.status(status)
-
     def health(self) -> Health:
         """How the node itself is."""
-        traffic, store, config = self.publisher.traffic(), self._store.condition(), self._config
-        checks = [
-            Check(name=f"source {e.name}", well=e.state is SourceState.OK, said=e.reason) for e in self.ears.values()
-        ]
-        now = self.clock.monotonic()
-        checks += [
-            Check(name=f"machine {name}", well=False, said=trouble)
-            for name, ward in self.wards.items()
-            if (trouble := ward.trouble(now))
-        ]
-        if config.mqtt:
-            deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""
-            well = traffic.connected and not deaf
-            checks.append(Check(name="broker", well=well, said=traffic.trouble or deaf or "connected"))
-        checks.append(Check(name="store", well=not store.trouble, said=store.trouble or "kept on disk"))
-        return Health(
-            node=config.node,
-            boot_id=self.boot_id,
-            ts=self.clock.wall(),
-            clock_synced=clock_synced(),
-            version=version("edge-asd"),
-            uptime_s=self.clock.monotonic() - self._born,
-            well=all(check.well for check in checks),
-            checks=tuple(checks),
-            outbox=Backlog(
-                messages=sum(store.waiting.values()),
-                size_bytes=sum(store.waiting_bytes.values()),
-                kept=not store.trouble,
-                trouble=store.trouble or None,
-                dropped={
-                    "event": sum(n for (kind, _), n in store.dropped.items() if kind is Kind.EVENT),
-                    "score": sum(n for (kind, _), n in store.dropped.items() if kind is Kind.SCORE),
-                },
-            ),
-            disk_free_bytes=free_bytes(config.state_dir) if config.state_dir else None,
-            temperature_celsius=temperature_c(),
-        )
+        return self._herald.health()
 
     def introduce(self) -> None:
         """Say again, to whoever has just come, what is here and how it is."""
-        self._describe()
-        for message in self._discovered():
-            self.publisher.publish(message)
+        self._herald.introduce()
         self.desk.introduce()
-        for ward in self.wards.values():
-            ward.online = None
-        self._told.clear()
-
-    def _tell_health(self, now: float) -> None:
-        if now >= self._health_at and self.publisher.traffic().connected:
-            self._health_at = now + HEALTH_S
-            self.publisher.publish(self._topics.health(self.health()))
-
-    def _rate(self, source: str) -> int:
-        return next(w.listener.windows.sample_rate for w in self.wards.values() if w.ear.name == source)
 
     # Getting ready
 
@@ -478,7 +369,7 @@ class Daemon:
         stack.callback(self._store.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
-            birth = (self._discovery.birth,) if self._discovery else ()
+            birth = (self._herald.birth,) if self._herald.birth else ()
             self.publisher = MqttPublisher(
                 config.mqtt.broker(), self._topics, self._store, (*self._topics.commands, *birth)
             )
@@ -488,7 +379,7 @@ class Daemon:
             stack.callback(ear.close)
         self.introduce()
         self.step()
-        self._notifier.ready(self._status)
+        self._herald.ready()
         log.info("daemon.ready", extra={"node": config.node, "machines": list(self.wards)})
 
     def _open_store(self) -> Store:
@@ -508,32 +399,6 @@ class Daemon:
             log.warning("control.absent", extra={"reason": f"no commands at the box: {error}"})
         else:
             stack.callback(self._control.close)
-
-    def _describe(self) -> None:
-        info = Info(
-            node=self._config.node,
-            boot_id=self.boot_id,
-            ts=self._started,
-            version=version("edge-asd"),
-            versions={name: version(name) for name in ("numpy", "onnxruntime", "paho-mqtt")},
-            config_sha256=self._config.digest(),
-            commands=tuple(sorted(self._gate.allowed)),
-            machines={name: ward.voice.model for name, ward in self.wards.items()},
-            sources=tuple(self.ears),
-        )
-        self.publisher.publish(self._topics.info(info))
-
-    def _discovered(self) -> Iterator[Message]:
-        """What Home Assistant makes its devices of; what it is not to show any more comes empty."""
-        if self._discovery is None:
-            return
-        yield self._discovery.node(self.ears, self.health())
-        for name, ward in self.wards.items():
-            windows = ward.listener.windows
-            yield self._discovery.machine(name, ward.ear.name, windows.clip / windows.sample_rate)
-        for name in self._store.recall().keys() - self.wards.keys():
-            yield self._discovery.removed(name)
-            yield from self._topics.forgotten(name)
 
     def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
         ears = {}
