@@ -292,9 +292,7 @@ class Metrics:
     def _declare_evidence(self) -> None:
         self._kept = self._counter("clips_kept_total", "Recordings kept for people, by outcome.", "outcome")
         self._evicted = self._counter("clips_evicted_total", "Recordings deleted for newer ones.", "reason")
-        self._clip_bytes = self._gauge(
-            "clip_store_bytes", "Bytes of recordings, when one was kept or at the start."
-        )
+        self._clip_bytes = self._gauge("clip_store_bytes", "Bytes of recordings, when one was kept or at the start.")
         self._evicted.labels("room")
         for outcome in KEPT:
             self._kept.labels(outcome)
