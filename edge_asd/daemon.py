@@ -439,7 +439,10 @@ class Daemon:
             )
             for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
         ]
-        return Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        metrics = Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        for name, ward in self.wards.items():
+            metrics.hears(name, ward.ear.name)
+        return metrics
 
     def _time_inference(self, ward: Ward) -> None:
         embed = ward.listener.embed

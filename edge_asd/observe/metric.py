@@ -94,6 +94,10 @@ class Metrics:
 
     # What the daemon calls
 
+    def hears(self, machine: str, source: str) -> None:
+        """Which source a machine is heard by: what joins the series of both."""
+        self._machine.labels(machine, source).set(1)
+
     def heard(self, source: str, samples: int, at: float, level_dbfs: float | None = None) -> None:
         """Samples came from a source, at Unix time ``at``."""
         self._frames.labels(source).inc(samples)
@@ -262,6 +266,7 @@ class Metrics:
     def _declare_scores(self) -> None:
         labels = ("machine", "model", "version", "sha256", "backend", "precision")
         self._model = self._gauge("model_info", "Bundle that a machine is judged by.", *labels)
+        self._machine = self._gauge("machine_info", "Source that a machine is heard by.", "machine", "source")
         self._segments = self._counter("segments_total", "Segments by outcome.", "machine", "outcome")
         self._clips = self._counter("clips_total", "Clips by outcome.", "machine", "outcome")
         self._inference = self._histogram(

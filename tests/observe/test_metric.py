@@ -37,6 +37,7 @@ def metrics(tmp_path: Path) -> Metrics:
     metrics = Metrics("0.1.0", "abc", 1.0, ["mic0"], [PUMP])
     metrics.watch(Traffic, Store(None).condition, lambda: 1000.0)
     metrics.watch_node(tmp_path)
+    metrics.hears("pump1", "mic0")
     return metrics
 
 
