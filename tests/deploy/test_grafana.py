@@ -10,9 +10,11 @@ import math
 import re
 import subprocess
 import sys
+import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +112,7 @@ class Plant:
     """A node that hears a rendered valve, and who watches it."""
 
     prometheus: Prometheus
+    log: Path
 
     def vector(self, query: str) -> list[dict[str, Any]]:
         """Series, now."""
@@ -141,7 +144,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
             try:
                 prometheus.service.start()
                 prometheus.wait_for("increase(edge_asd_mqtt_messages_total{kind='score'}[10s]) > 5", 60)
-                yield Plant(prometheus)
+                yield Plant(prometheus, folder / "node.log")
             finally:
                 prometheus.service.stop()
                 node.terminate()
@@ -180,3 +183,32 @@ def test_prometheus_understands_every_rule_and_a_healthy_node_fires_none(plant: 
     until(lambda: all(rule["health"] == "ok" for rule in rules()), 15, lambda: f"not all are well: {rules()}")
     assert len(rules()) > 20
     assert [rule["name"] for rule in rules() if rule["state"] == "firing"] == []
+
+
+@pytest.mark.system
+def test_promtool_has_nothing_to_say_about_what_is_really_scraped(plant: Plant) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{plant.prometheus.target}/metrics", timeout=15) as page:
+        text = page.read()
+    check = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (check.returncode, check.stdout + check.stderr) == (0, b"")
+
+
+@pytest.mark.system
+def test_health_is_asked_where_the_metrics_are(plant: Plant) -> None:
+    for path in ("healthz", "livez"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{plant.prometheus.target}/{path}", timeout=15) as page:
+            assert page.status == HTTPStatus.OK
+            assert json.loads(page.read())
+
+
+@pytest.mark.system
+def test_while_nothing_changes_nothing_is_logged(plant: Plant) -> None:
+    """Neither a clip nor a scrape is a change."""
+    before = plant.log.read_text()
+    (now,) = plant.vector("edge_asd_clips_total{outcome='scored'}")
+    plant.prometheus.wait_for(f"edge_asd_clips_total{{outcome='scored'}} > {now['value'][1]} + 10", 30)
+
+    assert plant.log.read_text() == before
+    events = [json.loads(line)["event"] for line in before.splitlines()]
+    assert {"metrics.listening", "mqtt.connected", "source.ok", "daemon.ready"} <= set(events)
+    assert len(events) < 12
