@@ -94,6 +94,8 @@ class Result:
     seconds: float
     messages_per_s: dict[str, float]
     """that the subscriber was given, by kind"""
+    bytes_per_message: float
+    """topic and payload"""
     scored: int
     scores_lost: int
     events: int
@@ -117,6 +119,7 @@ class Result:
             [
                 f"{self.nodes} nodes for {self.seconds:.0f} s",
                 f"messages/s: {sum(self.messages_per_s.values()):.1f} ({kinds})",
+                f"a message has {self.bytes_per_message:.0f} bytes",
                 f"scores: {self.scored}, lost {self.scores_lost}; events: {self.events}, lost {self.events_lost}",
                 f"nodes: {self.node_cores:.2f} cores in all, {self.node_mb:.1f} MB resident each",
                 broker,
@@ -157,6 +160,7 @@ def _result(
         plan.nodes,
         passed,
         rates,
+        hearer.bytes / max(hearer.counted().total(), 1),
         sum(sum(account.scored.values()) for account in accounts),
         hearer.missing("score", accounts),
         sum(sum(account.events.values()) for account in accounts),
@@ -245,6 +249,7 @@ class Hearer:
         """Connected when this returns."""
         self._plan, self._news = plan, threading.Condition()
         self._kinds: Counter[str] = Counter()
+        self.bytes = 0
         self._ids: dict[tuple[str, str], set[str]] = {}
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
@@ -267,6 +272,7 @@ class Hearer:
         kind = rest[-1]
         with self._news:
             self._kinds[kind] += 1
+            self.bytes += len(message.topic) + len(message.payload)
             if kind in {"score", "event"}:
                 self._ids.setdefault((kind, node), set()).add(_id(message.payload))
             self._news.notify_all()
@@ -348,7 +354,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--speed", type=float, default=1.0, help="times real time: one node then talks like so many")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="times real time, to about 10: a node talks like so many"
+    )
     parser.add_argument("--broker", default="", help="HOST:PORT; without it one is started here")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
