@@ -378,7 +378,7 @@ class _NodeCollector:
     def collect(self) -> Iterator[Metric]:
         for name, text, value in (
             ("clock_synchronised", "1 when the kernel's clock was set by NTP or the like.", clock_synced()),
-            ("disk_free_bytes", "Bytes free where state is kept.", self.folder and free_bytes(self.folder)),
+            ("disk_free_bytes", "Bytes free where state is kept.", free_bytes(self.folder) if self.folder else None),
             ("temperature_celsius", "Temperature of the hottest zone of the computer.", temperature_c()),
         ):
             if value is not None:
