@@ -100,7 +100,9 @@ def _port(config: Config) -> str:
             reason = (error.strerror or str(error)).lower()
             msg = f"cannot listen on {config.metrics.listen}: {reason}; set metrics.listen to another port"
             raise ConfigError(msg) from error
-    return f"{config.metrics.listen} is free"
+    certificate = config.metrics.certificate()
+    guarded = ", over TLS" if certificate and certificate.context() else ""
+    return f"{config.metrics.listen} is free{guarded}"
 
 
 def _broker(config: Config) -> str:

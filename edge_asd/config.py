@@ -36,6 +36,7 @@ from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Broker, Tls
 from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
+from edge_asd.observe.web import Certificate
 from edge_asd.signature import Trust, read_key
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ class MetricSettings(_Table):
     """``[metrics]``: where Prometheus may ask."""
 
     listen: str = "127.0.0.1:9464"
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
 
     @field_validator("listen")
     @classmethod
@@ -123,6 +127,17 @@ class MetricSettings(_Table):
             msg = "need HOST:PORT with a port up to 65535, or '' to switch metrics off"
             raise ValueError(msg)
         return listen
+
+    @model_validator(mode="after")
+    def _clients_are_asked_over_tls(self) -> MetricSettings:
+        if (self.cert is None) != (self.key is None) or (self.client_ca and not self.cert):
+            msg = "cert and key belong together, and client_ca needs both"
+            raise ValueError(msg)
+        return self
+
+    def certificate(self) -> Certificate | None:
+        """As the server wants it; None without encryption."""
+        return Certificate(self.cert, self.key, self.client_ca) if self.cert and self.key else None
 
     @property
     def address(self) -> tuple[str, int] | None:

@@ -369,7 +369,7 @@ class Daemon:
     def _start(self, stack: ExitStack) -> None:
         config = self._config
         if config.metrics.address:
-            server = self.metrics.serve(*config.metrics.address)
+            server = self.metrics.serve(*config.metrics.address, config.metrics.certificate(), self._herald.pages())
             stack.callback(server.close)
             log.info("metrics.listening", extra={"port": server.port})
         stack.callback(self._store.close)
@@ -380,6 +380,7 @@ class Daemon:
                 config.mqtt.broker(), self._topics, self._store, (*self._topics.commands, *birth)
             )
             stack.callback(self.publisher.close)
+        self.metrics.watch_node(config.state_dir)
         self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
         for ear in self.ears.values():
             stack.callback(ear.close)
@@ -449,6 +450,8 @@ class Daemon:
         metrics.unsigned(len(strange))
         for name in strange:
             log.warning("model.unsigned", extra={"model": name})
+        for name, ward in self.wards.items():
+            metrics.hears(name, ward.ear.name)
         return metrics
 
     def _time_inference(self, ward: Ward) -> None:

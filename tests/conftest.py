@@ -384,12 +384,14 @@ class Prometheus:
     folder: Path
     target: int
     port: int = field(default_factory=free_port)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """settings besides, or instead"""
 
     def __post_init__(self) -> None:
         config = self.folder / f"prometheus-{self.port}.yml"
         scrape = {"job_name": "edge_asd", "static_configs": [{"targets": [f"127.0.0.1:{self.target}"]}]}
         settings = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [scrape]}
-        config.write_text(json.dumps(settings))  # JSON is YAML
+        config.write_text(json.dumps(settings | dict(self.more)))  # JSON is YAML
         command = [
             _demand("prometheus", "prometheus"),
             f"--config.file={config}",
@@ -401,8 +403,12 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector: one `{"metric": labels, "value": [time, text]}` a series."""
-        answer = self._get(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
-        return list(json.loads(answer)["data"]["result"])
+        return list(self.get("query", query=expression)["result"])
+
+    def get(self, what: str, **asked: str) -> dict[str, Any]:
+        """The data that its HTTP interface gives."""
+        answer = self._get(f"/api/v1/{what}?{urllib.parse.urlencode(asked)}")
+        return dict(json.loads(answer)["data"])
 
     def wait_for(self, expression: str, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """The vector as soon as it is not empty; `up == 0` style comparisons make it wait for a value."""

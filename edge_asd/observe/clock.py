@@ -6,6 +6,7 @@ import ctypes
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,15 @@ TOUCHED = Path("/run/systemd/timesync/synchronized")
 """dated by systemd-timesyncd whenever it has set the clock"""
 TRUSTED_S = 32_000.0
 """after which the kernel, too, gives up a clock that nobody sets: 16 s of error at 500 ppm"""
+STEP_S = 0.5
+"""from which on it is no slewing: between two rounds of the daemon a clock is slewed by less than a millisecond"""
+
+
+class Direction(StrEnum):
+    """Which way the wall clock was set."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +53,17 @@ def set_lately(touched: Path, now: float) -> bool:
         return now - touched.stat().st_mtime < TRUSTED_S
     except OSError:
         return False
+
+
+@dataclass(slots=True)
+class StepWatch:
+    """Notices that somebody has set the wall clock; the monotonic one says how late it would be."""
+
+    offset: float | None = None
+    """seconds from monotonic to wall time, as last seen"""
+
+    def see(self, monotonic: float, wall: float) -> float:
+        """Seconds by which the wall clock was set since it was seen last; 0 for none, and for what slewing does."""
+        before, self.offset = self.offset, wall - monotonic
+        moved = 0.0 if before is None else self.offset - before
+        return moved if abs(moved) >= STEP_S else 0.0
