@@ -111,7 +111,7 @@ class Trust:
     def _refuse_unsigned(self, path: Path) -> None:
         if not self.allow_unsigned:
             msg = (
-                f"{path}: is not signed; sign it (edge-asd bundle sign {path.name} --key …) with a key that trust.keys "
+                f"{path}: is not signed; sign it (edge-asd bundle sign FILE --key …) with a key that trust.keys "
                 "names, or set trust.allow_unsigned = true to use whatever lies there"
             )
             raise BundleUntrusted(msg)

@@ -454,6 +454,11 @@ ENGINE = Dashboard(
             "dateTimeAsIso",
         ),
         Panel(
+            "Models that nobody vouches for",
+            ((f"edge_asd_unsigned_models{{{NODE}}}", "{{instance}}"),),
+            "In use though no key under trust.keys signed them.",
+        ),
+        Panel(
             "Models",
             ((f"edge_asd_model_info{{{NODE}}}", ""),),
             "Version, digest, backend and precision by machine.",

@@ -97,6 +97,7 @@ class Fleet:
             flood_limit = 0
             mqtt = {{ host = "127.0.0.1", port = {self.site.port} }}
             metrics.listen = "127.0.0.1:{self.metrics_port}"
+            trust.allow_unsigned = true
             sources.mic = {{ input = "file:{folder}/mic.wav", loop = true }}
             [machines.pump1]
             source = "mic"
@@ -120,6 +121,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         site.start()
         fleet = Fleet(centre, site)
         stack.enter_context(fleet.node(tmp_path_factory.mktemp("node")))
+        with peer(fleet, "viewer", "+/edge_asd/#") as viewer:
+            viewer.hears(f"{NODE}/machine/pump1/score")  # whoever asks before that asks nobody
         yield fleet
 
 
