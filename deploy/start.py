@@ -25,6 +25,7 @@ SERVICES = ("mosquitto", "prometheus")
 TEST_PACKAGES = (
     *SERVICES,
     "mosquitto-clients",
+    "openssl",
     "pulseaudio",
     "pulseaudio-utils",
     "libasound2-plugins",
