@@ -26,6 +26,7 @@ TEST_PACKAGES = (
     *SERVICES,
     "mosquitto-clients",
     "curl",
+    "openssl",
     "pulseaudio",
     "pulseaudio-utils",
     "libasound2-plugins",
