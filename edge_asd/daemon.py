@@ -16,13 +16,12 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edge_asd.alarm.alarm import Transition
-from edge_asd.bundle import BUILTIN, Bundle, open_bundle
+from edge_asd.baseline import Baselines, bind
 from edge_asd.capture.ear import Ear
-from edge_asd.capture.opening import open_source
+from edge_asd.capture.opening import Opener
 from edge_asd.deliver.command import ALLOWED, Gate
 from edge_asd.deliver.control import Control
 from edge_asd.deliver.mqtt import MqttPublisher
@@ -34,6 +33,7 @@ from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.errors import ConfigError
 from edge_asd.herald import Herald
+from edge_asd.model.opening import open_model, unsigned
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_asd.alarm.alarm import Alarm, Policy
+    from edge_asd.bundle import Bundle
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
     from edge_asd.deliver.command import Saved
@@ -132,10 +133,14 @@ class Daemon:
         self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        bundles = {name: open_bundle(bundle_path(name)) for name in {m.bundle for m in config.machines.values()}}
+        trust = config.trust.trust()
+        used = {machine.bundle for machine in config.machines.values()}
+        bundles = {name: open_model(name, config.state_dir, trust) for name in used}
         listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
         self.ears = self._ears(specs, listeners)
         self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
+        ears = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
+        self._baselines = Baselines(config.state_dir, self.wards.values(), ears)
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
@@ -181,6 +186,7 @@ class Daemon:
 
     def step(self) -> float:
         """One round over all ears and machines; the most audio that any had, seconds."""
+        self._baselines.refresh(self.clock.monotonic())
         passed, self._listened = self.clock.monotonic() - self._listened, self.clock.monotonic()
         heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
         self._serve()
@@ -363,7 +369,7 @@ class Daemon:
     def _start(self, stack: ExitStack) -> None:
         config = self._config
         if config.metrics.address:
-            server = self.metrics.serve(*config.metrics.address)
+            server = self.metrics.serve(*config.metrics.address, config.metrics.certificate(), self._herald.pages())
             stack.callback(server.close)
             log.info("metrics.listening", extra={"port": server.port})
         stack.callback(self._store.close)
@@ -374,6 +380,7 @@ class Daemon:
                 config.mqtt.broker(), self._topics, self._store, (*self._topics.commands, *birth)
             )
             stack.callback(self.publisher.close)
+        self.metrics.watch_node(config.state_dir)
         self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
         for ear in self.ears.values():
             stack.callback(ear.close)
@@ -401,7 +408,7 @@ class Daemon:
             stack.callback(self._control.close)
 
     def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
-        ears = {}
+        ears, opener = {}, Opener(self.clock.monotonic)
         for name, spec in specs.items():
             mine = [listeners[m] for m, machine in self._config.machines.items() if machine.source == name]
             rates = {listener.windows.sample_rate for listener in mine}
@@ -411,13 +418,13 @@ class Daemon:
             if not rates:
                 log.warning("source.unused", extra={"source": name})
                 continue
-            ears[name] = self._ear(name, spec, rates.pop())
+            ears[name] = self._ear(name, spec, rates.pop(), opener)
         return ears
 
-    def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
+    def _ear(self, name: str, spec: SourceSpec, rate: int, opener: Opener) -> Ear:
         clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
         live = not spec.input.startswith(TIMELESS)
-        return Ear(name, lambda: open_source(spec, rate, clock=clock), clock, rate, live, floor)
+        return Ear(name, opener.prepare(spec, rate), clock, rate, live, floor)
 
     def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
         settings: MachineSettings = self._config.machines[name]
@@ -438,7 +445,14 @@ class Daemon:
             )
             for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
         ]
-        return Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        metrics = Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        strange = sorted(name for name, bundle in bundles.items() if unsigned(bundle))
+        metrics.unsigned(len(strange))
+        for name in strange:
+            log.warning("model.unsigned", extra={"model": name})
+        for name, ward in self.wards.items():
+            metrics.hears(name, ward.ear.name)
+        return metrics
 
     def _time_inference(self, ward: Ward) -> None:
         embed = ward.listener.embed
@@ -452,11 +466,6 @@ class Daemon:
             return outputs
 
         ward.listener = replace(ward.listener, embed=timed)
-
-
-def bundle_path(name: str) -> Path:
-    """Where a bundle lies: ``builtin`` is the one in the package."""
-    return BUILTIN if name == "builtin" else Path(name).expanduser()
 
 
 def _spec(name: str, settings: SourceSettings) -> SourceSpec:

@@ -4,7 +4,9 @@ EdgeAsdError
 ├── ConfigError              the operator must fix a file
 ├── AudioError               this recording cannot be scored
 ├── BundleError              the bundle must be fetched or exported again
-│   ├── BundleCorrupt        a digest differs from the manifest
+│   ├── BundleCorrupt        a byte of it is not what it was
+│   ├── BundleUntrusted      nobody who is trusted signed it: sign it, or trust who did
+│   ├── BundleOutdated       older than the one in use, whose name is pinned
 │   ├── GoldenMismatch       this machine computes other numbers than the one that exported
 │   └── HeadUnknown          the bundle knows no machine of this name
 ├── SourceError              the microphone failed; the daemon opens it again
@@ -34,6 +36,14 @@ class BundleError(EdgeAsdError):
 
 class BundleCorrupt(BundleError):
     """A file in the bundle does not match its recorded digest."""
+
+
+class BundleUntrusted(BundleError):
+    """The bundle is not signed, or by nobody who is trusted here, or its signature is wrong."""
+
+
+class BundleOutdated(BundleError):
+    """The bundle is older than the one in use, and an older one is not wanted."""
 
 
 class GoldenMismatch(BundleError):

@@ -57,6 +57,8 @@ class Ward:
     """audio whose turn to be scored has not come"""
     failure: str = ""
     """why its last clip could not be scored"""
+    unproven: str = ""
+    """why it may not be the ear and the bundle that were commissioned; empty when they are, or none was"""
     shed_at: float = -math.inf
     """monotonic seconds at which a clip was last shed"""
 

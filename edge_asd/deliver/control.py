@@ -86,6 +86,20 @@ class Control:
         self._path.unlink(missing_ok=True)
 
 
+def answers(folder: Path) -> bool:
+    """A daemon that keeps its state in ``folder`` is running, as far as this user may know."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(SLOW_S)
+        try:
+            with _short(folder / NAME) as path:
+                connection.connect(path)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
 def ask(folder: Path, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the daemon that keeps its state in ``folder``.
 
