@@ -233,7 +233,7 @@ class Herald:
 
     def introduce(self) -> None:
         """Say again, to whoever has just come, what is here and how it is."""
-        self._describe()
+        self.describe()
         for message in self._discovered():
             self.mouth.publisher.publish(message)
         for ward in self.wards.values():
@@ -245,7 +245,8 @@ class Herald:
             self._health_at = now + HEALTH_S
             self.mouth.publisher.publish(self.topics.health(self.health()))
 
-    def _describe(self) -> None:
+    def describe(self) -> None:
+        """Say what runs here: what judges which machine, above all."""
         info = Info(
             node=self.config.node,
             boot_id=self.boot_id,

@@ -454,6 +454,21 @@ ENGINE = Dashboard(
             "dateTimeAsIso",
         ),
         Panel(
+            "Models on trial",
+            ((f"edge_asd_shadow_clip_score{{{NODE}}}", "{{instance}} {{machine}}"),),
+            "Surprise of the model that hears along; nothing while none does.",
+        ),
+        Panel(
+            "Models installed and changed",
+            (
+                (
+                    f"sum by (instance, outcome) (increase(edge_asd_model_updates_total{{{NODE}}}[$__rate_interval]))",
+                    "{{instance}} {{outcome}}",
+                ),
+            ),
+            "returned: a model was taken back because it erred.",
+        ),
+        Panel(
             "Models that nobody vouches for",
             ((f"edge_asd_unsigned_models{{{NODE}}}", "{{instance}}"),),
             "In use though no key under trust.keys signed them.",

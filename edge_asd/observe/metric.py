@@ -5,7 +5,9 @@ Metrics watch the watcher; MQTT carries the alarms.
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,22 @@ MULTIPLES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0)
 """clip score over threshold"""
 
 
+class Outcome(StrEnum):
+    """What became of a model, or of the wish to change it."""
+
+    INSTALLED = "installed"
+    REFUSED = "refused"
+    FIT = "fit"
+    UNFIT = "unfit"
+    UNDECIDED = "undecided"
+    ACTIVATED = "activated"
+    KEPT = "kept"
+    RETURNED = "returned"
+    """the node went back to the one before by itself"""
+    ROLLED_BACK = "rolled_back"
+    """because somebody wanted it"""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineLabel:
     """A machine as the metrics name it."""
@@ -84,6 +102,8 @@ class Metrics:
         self._declare_audio()
         self._declare_scores()
         self._declare_evidence()
+        self._declare_models()
+        self._labels: dict[str, MachineLabel] = {}
         self._frames_before: dict[str, tuple[int, ...]] = {}
         self._ear_before: dict[str, tuple[int, int]] = {}
         self._states: dict[str, State] = {}
@@ -216,6 +236,19 @@ class Metrics:
         """Somebody has set the wall clock."""
         self._steps.labels(direction).inc()
 
+    def switched(self, label: MachineLabel) -> None:
+        """A machine is judged by another model."""
+        self._model.remove(*astuple(self._labels[label.machine]))
+        self._name(label)
+
+    def shadowed(self, machine: str, surprise: float | None) -> None:
+        """What the model beside the one that speaks says of a clip; None: nobody hears along any more."""
+        self._shadow.labels(machine).set(math.nan if surprise is None else surprise)
+
+    def updated(self, outcome: Outcome) -> None:
+        """A model was installed, tried or changed."""
+        self._updates.labels(outcome).inc()
+
     def watch(self, traffic: Callable[[], Traffic], store: Callable[[], Condition], wall: Callable[[], float]) -> None:
         """Show what the publisher and the store count; they are asked at every scrape, and ``wall`` for Unix time."""
         self.registry.register(_DeliveryCollector(traffic, store, wall))
@@ -307,6 +340,19 @@ class Metrics:
         for outcome in KEPT:
             self._kept.labels(outcome)
 
+    def _declare_models(self) -> None:
+        self._shadow = self._gauge(
+            "shadow_clip_score", "Last clip score of the model that hears along, NaN while none does.", "machine"
+        )
+        self._updates = self._counter("model_updates_total", "Models installed, tried and changed.", "outcome")
+        for outcome in Outcome:
+            self._updates.labels(outcome)
+
+    def _name(self, label: MachineLabel) -> None:
+        self._labels[label.machine] = label
+        self._model.labels(*astuple(label)).set(1)
+        self._inference.labels(label.model)
+
     def _begin_source(self, source: str) -> None:
         counters, gauges = (self._overflows, self._clipped), (self._rate, self._effective)
         for series in (self._frames, self._last_frame, self._level, self._fill, *counters, *gauges):
@@ -320,8 +366,8 @@ class Metrics:
 
     def _begin_machine(self, label: MachineLabel) -> None:
         machine = label.machine
-        self._model.labels(*astuple(label)).set(1)
-        self._inference.labels(label.model)
+        self._name(label)
+        self.shadowed(machine, None)
         for histogram in (self._distribution, self._latency):
             histogram.labels(machine)
         for series in (self._segment_score, self._clip_score, self._threshold, self._last_scored):
