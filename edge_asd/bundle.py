@@ -37,6 +37,7 @@ from edge_asd.score.calibration import QUANTILES, Calibration
 from edge_asd.score.head import Fusion, Head
 from edge_asd.score.listener import Listener
 from edge_asd.score.part import DETECTORS, STATISTICS, Part, PartSpec
+from edge_asd.score.provider import CPU
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from edge_asd.score.provider import Provider
 
     Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -215,6 +218,15 @@ class Bundle:
         self._replay(key, listener)
         return listener
 
+    def prove(self) -> None:
+        """Replay every head's golden waveform.
+
+        Raises:
+            GoldenMismatch: this machine computes other numbers than the one that exported.
+        """
+        for key in self.heads:
+            self.scorer(key)
+
     def listener(self, key: str) -> Listener:
         """A listener that has not been put to the test."""
         alarm = self.manifest.heads[key].thresholds.alarm
@@ -243,7 +255,7 @@ def golden_scores(listener: Listener, waveform: NDArray[np.int16]) -> NDArray[np
     return np.array([verdict.score, *(part.z for part in verdict.parts)])
 
 
-def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
+def open_bundle(path: Path, precision: Precision | None = None, provider: Provider = CPU, threads: int = 1) -> Bundle:
     """Open and verify a bundle, with the graph its heads belong to or, for diagnosis, another.
 
     Raises:
@@ -257,7 +269,7 @@ def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
         msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
         raise BundleError(msg)
     outputs = {part.feature for card in manifest.heads.values() for part in card.parts} - STATISTICS
-    backbone = Backbone(graph, manifest.specs, outputs=outputs) if graph is not None else None
+    backbone = Backbone(graph, manifest.specs, threads, outputs, provider) if graph is not None else None
     widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
