@@ -164,6 +164,25 @@ def check(config: ConfigFile) -> None:
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
 
 
+@app.command()
+def doctor(
+    config: ConfigFile,
+    out: Annotated[Path | None, typer.Option("--out", help="NAME.tar.gz; by default here, with the date.")] = None,
+) -> None:
+    """Put all that somebody who is to help wants to see into one archive; passwords stay here."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from edge_asd.config import node_name  # noqa: PLC0415
+    from edge_asd.doctor import archive  # noqa: PLC0415
+
+    start_logging("error")
+    now = datetime.now(UTC)
+    out = out or Path(f"edge-asd-{node_name()}-{now:%Y%m%dT%H%M%SZ}.tar.gz")
+    for missing in archive(config, out, now):
+        print(f"not in it: {missing}", file=sys.stderr)
+    print(f"{out} is whole: {out.stat().st_size} bytes; look through it before you send it")
+
+
 @mqtt.command("test")
 def try_broker(config: ConfigFile, as_json: Json = False) -> None:
     """Try the broker stage by stage, from its name to a message that comes back, and say what to mend."""

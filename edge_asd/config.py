@@ -154,6 +154,13 @@ class EvidenceSettings(_Table):
     free_mb: float = Field(default=200, ge=0, allow_inf_nan=False)
 
 
+class EngineSettings(_Table):
+    """``[engine]``: what computes the networks."""
+
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    threads: int = Field(default=0, ge=0, le=64)
+
+
 class SourceSettings(_Table):
     """``[sources.NAME]``: where sound comes from."""
 
@@ -224,6 +231,7 @@ class Config(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     flood_limit: int = Field(default=10, ge=0)
     metrics: MetricSettings = MetricSettings()
+    engine: EngineSettings = EngineSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)
     machines: dict[Name, MachineSettings] = Field(min_length=1)
 
