@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edge_asd.alarm.alarm import Transition
-from edge_asd.bundle import BUILTIN, Bundle, open_bundle
+from edge_asd.bundle import BUILTIN, Bundle
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import open_source
 from edge_asd.deliver.command import ALLOWED, Gate
@@ -32,8 +32,10 @@ from edge_asd.deliver.store import FILE, Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
+from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError
 from edge_asd.herald import Herald
+from edge_asd.muster import Muster, Present
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
     from edge_asd.alarm.alarm import Alarm, Policy
     from edge_asd.capture.opening import SourceSpec
-    from edge_asd.config import Config, MachineSettings, SourceSettings
+    from edge_asd.config import Config, SourceSettings
     from edge_asd.deliver.command import Saved
     from edge_asd.deliver.payload import Health
     from edge_asd.deliver.publisher import Incoming, Publisher
@@ -123,7 +125,7 @@ class Daemon:
 
         Raises:
             ConfigError: a source cannot be, or its machines want different sample rates.
-            BundleError: a bundle cannot be used here.
+            BundleError: no machine's bundle can be used here.
         """
         self._config, self._audience, self.clock = config, audience or Nobody(), clock or Clock()
         self._notifier = notifier or Notifier.from_environment()
@@ -132,25 +134,35 @@ class Daemon:
         self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        bundles = {name: open_bundle(bundle_path(name)) for name in {m.bundle for m in config.machines.values()}}
-        listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
-        self.ears = self._ears(specs, listeners)
-        self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
+        engine = Engine(
+            config.engine.provider,
+            config.engine.threads,
+            cache_folder(config.state_dir),
+            extend=self._notifier.extend,
+        )
+        self._muster = Muster(config.machines, lambda name: engine.open(bundle_path(name)), self.clock.monotonic)
+        present = self._muster.first()
+        self._specs = specs
+        self.ears = self._ears(specs, {name: one.listener for name, one in present.items()})
+        self.wards = {name: self._ward(name, one) for name, one in present.items()}
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
         self._listened = self.clock.monotonic()
-        self.metrics = self._metrics(bundles)
+        self.metrics = self._metrics()
         for ward in self.wards.values():
             self._time_inference(ward)
+        for name in config.machines:
+            self.metrics.absent(name, absent=name not in self.wards)
         self._store = self._open_store()
-        self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
+        self._gate = Gate(self._topics, self.wards.keys(), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
         self._herald = Herald(
             self,
             config,
             self.ears,
             self.wards,
+            self._muster.absent,
             self._topics,
             self._gate,
             self._store,
@@ -185,6 +197,7 @@ class Daemon:
         heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
         self._serve()
         self._attend()
+        self._muster_late()
         self.desk.elapse()
         self._herald.tell()
         return max(heard)
@@ -375,12 +388,41 @@ class Daemon:
             )
             stack.callback(self.publisher.close)
         self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
-        for ear in self.ears.values():
-            stack.callback(ear.close)
+        stack.callback(self._close_ears)
         self.introduce()
         self.step()
         self._herald.ready()
         log.info("daemon.ready", extra={"node": config.node, "machines": list(self.wards)})
+
+    def _close_ears(self) -> None:
+        """Late ones, too."""
+        for ear in self.ears.values():
+            ear.close()
+
+    def _muster_late(self) -> None:
+        """Machines whose bundle can be opened now are listened to from now on."""
+        come = self._muster.late()
+        for name, present in come:
+            self._admit(name, present)
+        if come:
+            self.introduce()
+
+    def _admit(self, name: str, present: Present) -> None:
+        source, rate = self._config.machines[name].source, present.listener.windows.sample_rate
+        if source not in self.ears:
+            self.ears[source] = self._ear(source, self._specs[source], rate)
+            self.metrics.begin_source(source)
+        elif self.ears[source].rate != rate:
+            self._muster.refuse(name, f"sources.{source} is heard at {self.ears[source].rate} hertz, it wants {rate}")
+            return
+        ward = self.wards[name] = self._ward(name, present)
+        self._turns.append(ward)
+        self.metrics.begin_machine(_label(ward))
+        self.metrics.absent(name, absent=False)
+        self._time_inference(ward)
+        self.desk.admit(ward)
+        self._recorder.admit(ward)
+        log.info("machine.present", extra={"machine": name, "bundle": ward.digest})
 
     def _open_store(self) -> Store:
         config = self._config
@@ -403,15 +445,16 @@ class Daemon:
     def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
         ears = {}
         for name, spec in specs.items():
-            mine = [listeners[m] for m, machine in self._config.machines.items() if machine.source == name]
+            users = [m for m, machine in self._config.machines.items() if machine.source == name]
+            mine = [listeners[m] for m in users if m in listeners]
             rates = {listener.windows.sample_rate for listener in mine}
             if len(rates) > 1:
                 msg = f"sources.{name}: its machines want {sorted(rates)} hertz; give each rate a source of its own"
                 raise ConfigError(msg)
-            if not rates:
+            if not users:
                 log.warning("source.unused", extra={"source": name})
-                continue
-            ears[name] = self._ear(name, spec, rates.pop())
+            if rates:
+                ears[name] = self._ear(name, spec, rates.pop())
         return ears
 
     def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
@@ -419,8 +462,8 @@ class Daemon:
         live = not spec.input.startswith(TIMELESS)
         return Ear(name, lambda: open_source(spec, rate, clock=clock), clock, rate, live, floor)
 
-    def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
-        settings: MachineSettings = self._config.machines[name]
+    def _ward(self, name: str, present: Present) -> Ward:
+        listener, bundle, settings = present.listener, present.bundle, self._config.machines[name]
         thresholds = bundle.manifest.heads[bundle.key(settings.head)].thresholds
         policy = settings.alarm.policy(thresholds.alarm_for(settings.alarm.on_delay))
         listener.alarm = policy.threshold
@@ -431,13 +474,8 @@ class Daemon:
         ear = self.ears[settings.source]
         return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold, bundle.digest)
 
-    def _metrics(self, bundles: Mapping[str, Bundle]) -> Metrics:
-        labels = [
-            MachineLabel(
-                name, m.id, m.version, bundles[self._config.machines[name].bundle].digest, m.backend, m.precision
-            )
-            for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
-        ]
+    def _metrics(self) -> Metrics:
+        labels = [_label(ward) for ward in self.wards.values()]
         return Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
 
     def _time_inference(self, ward: Ward) -> None:
@@ -465,6 +503,11 @@ def _spec(name: str, settings: SourceSettings) -> SourceSpec:
     except ConfigError as error:
         msg = f"sources.{name}: {error}"
         raise ConfigError(msg) from error
+
+
+def _label(ward: Ward) -> MachineLabel:
+    model = ward.voice.model
+    return MachineLabel(ward.name, model.id, model.version, ward.digest, model.backend, model.precision)
 
 
 def _model(bundle: Bundle) -> Model:

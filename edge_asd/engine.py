@@ -94,9 +94,11 @@ class Engine:
             BundleError: as :func:`edge_asd.bundle.open_bundle`; the processor cannot use it either.
         """
         names = self._candidates()
-        manifest, _ = read_bundle(path)
-        if names == [CPU.name] or not manifest.backbone:
+        if names == [CPU.name]:
             return open_bundle(path, threads=self._threads)
+        manifest, _ = read_bundle(path)
+        if not manifest.backbone:
+            return open_bundle(path)
         digest = manifest_digest(manifest)
         key = hashlib.sha256("\n".join([digest, *names, self.wanted, self.depends()]).encode()).hexdigest()[:16]
         return self._remembered(path, digest, key) or self._probed(path, digest, key, names)
