@@ -59,9 +59,17 @@ LARGEST = 64 * 2**10
 """bytes of one file of the kernel's"""
 MOST_FILES = 400
 ROUNDS = 5
-BOARD = ("/etc/os-release", "/proc/cpuinfo", "/proc/meminfo", "/proc/loadavg", "/proc/uptime", "/proc/asound/cards")
-BOARD += ("/proc/device-tree/model", "/etc/nv_tegra_release", "/proc/driver/nvidia/version")
-BOARD += ("/sys/devices/platform/soc/soc:firmware/get_throttled",)
+BOARD = (
+    "/etc/os-release",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/loadavg",
+    "/proc/uptime",
+    "/proc/device-tree/model",
+    "/proc/driver/nvidia/version",
+    "/etc/nv_tegra_release",
+    "/sys/devices/platform/soc/soc:firmware/get_throttled",
+)
 USB = ("id", "idVendor", "idProduct", "manufacturer", "product", "serial", "speed")
 
 Section = Callable[[], str]
