@@ -22,6 +22,9 @@ from edge_asd.daemon import Daemon
 from edge_asd.deliver.store import FILE as STORE
 from edge_asd.doctor import STRUCK, archive, known_secrets, sound_cards, strike
 from edge_asd.errors import ConfigError
+from edge_asd.model.shelf import Shelf
+from edge_asd.signature import Trust
+from tests.certificate import self_signed
 from tests.conftest import free_port, listens, until
 from tests.example import bundle
 
@@ -109,6 +112,21 @@ def test_of_a_running_daemon_all_is_in_it_and_no_secret(tmp_path: Path) -> None:
     assert next(iter(json.loads(found["timing.json"]).values()))["real_time_factor"] > 0
     assert str(STORE) in found["state.txt"]
     assert "clock_synced" in found["node.json"]
+
+
+def test_metrics_are_had_from_a_daemon_with_a_certificate_too_and_models_that_are_installed_are_named(
+    tmp_path: Path,
+) -> None:
+    self_signed(tmp_path, "wall")
+    tls = f'metrics.cert = "{tmp_path / "wall.pem"}"\nmetrics.key = "{tmp_path / "wall.key"}"'
+    path = settings(tmp_path, f'{tls}\nstate_dir = "{tmp_path / "state"}"')
+    Shelf(tmp_path / "state/models", Trust.of((), allow_unsigned=True)).install(tmp_path / "toy.asd")
+    with running(path):
+        archive(path, tmp_path / "doctor.tar.gz", NOW)
+    found = unpacked(tmp_path / "doctor.tar.gz")
+
+    assert "edge_asd_model_info{" in found["metrics.txt"]
+    assert [(model["name"], model["role"]) for model in json.loads(found["models.json"])] == [("toy", "current")]
 
 
 def test_without_a_daemon_what_only_it_knows_is_named_as_missing_and_the_rest_is_there(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ import soundfile
 from edge_asd.bundle import open_bundle
 from edge_asd.config import Config, MachineSettings
 from edge_asd.daemon import Daemon, Nobody
+from edge_asd.deliver.command import Action, ModelOrder
 from edge_asd.deliver.message import Verb
 from edge_asd.deliver.payload import Model
 from edge_asd.deliver.publisher import Incoming, NullPublisher
-from edge_asd.errors import BundleError, ConfigError, HeadUnknown
+from edge_asd.errors import BundleError, ConfigError, HeadUnknown, UpdateRefused
+from edge_asd.model.shelf import Shelf as ModelShelf
 from edge_asd.muster import AGAIN_S, Muster
 from edge_asd.observe.clock import Clock
+from edge_asd.signature import Trust
 from edge_asd.ward import Mind
 from tests.conftest import until
 from tests.example import SECOND, bundle, noise
@@ -219,6 +222,26 @@ def test_a_machine_without_a_bundle_is_announced_and_joins_when_it_has_one(
     assert ask("edge_asd_clips_total", {"machine": "pump2", "outcome": "scored"}) == watcher.clips["pump2"]
     assert daemon.health().checks[-1].name == "store"
     daemon._close_ears()  # noqa: SLF001 - as run does
+
+
+def test_a_machine_whose_model_is_installed_late_follows_that_model_from_then_on(toy: Path, tmp_path: Path) -> None:
+    time, config = Time(), two(tmp_path, toy, tmp_path / "late.asd", shared=True)
+    late = config.machines["pump2"].model_copy(update={"bundle": "installed:toy"})
+    config = config.model_copy(update={"machines": config.machines | {"pump2": late}})
+    daemon = Daemon(config, clock=time.clock)
+    daemon.step()
+    order = ModelOrder(action=Action.ROLLBACK, name="toy")
+    with pytest.raises(UpdateRefused, match='no machine has bundle = "installed:toy"'):
+        daemon.model(order)
+
+    ModelShelf(tmp_path / "kept/models", Trust.of((), allow_unsigned=True)).install(toy)
+    time.now += AGAIN_S
+    until(lambda: daemon.step() is not None and "pump2" in daemon.wards, 20, "it did not come")
+
+    assert daemon.model(ModelOrder(action=Action.LIST)).installed[0].name == "toy"
+    daemon.model(order)  # begins, and finds that there is none before it
+    daemon._store.close()  # noqa: SLF001 - as run does
+    daemon._succession.close()  # noqa: SLF001 - as run does
 
 
 def test_a_late_machine_that_wants_another_rate_stays_away_with_the_reason(toy: Path, tmp_path: Path) -> None:
