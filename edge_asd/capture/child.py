@@ -200,10 +200,11 @@ def capture(taps: Sequence[Tap], token: str) -> None:
     frames = device_rate // BLOCKS_PER_S
     wanted = {"device": found.index, "channels": channels, "samplerate": device_rate, "dtype": "float32"}
     sink: Sink = Split(channels, [(tap.channel, _sink(tap, device_rate)) for tap in there])
+    before = frozenset[str]() if "(hw:" in found.name else server.sources() or frozenset()
     try:
         with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
             demand(stream, token, device_rate)
-            if "(hw:" not in found.name and server.guard(token):
+            if "(hw:" not in found.name and server.guard(token, before):
                 sink = Delay(sink, round(server.NOTICE_S * BLOCKS_PER_S))
             for tap in taps:
                 tap.writer.announce(device_rate, found.channels)
