@@ -157,8 +157,8 @@ class Daemon:
         self.metrics = Metrics(
             version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), map(_label, self.wards.values())
         )
-        for name in config.machines:
-            self.metrics.absent(name, absent=name not in self.wards)
+        for name in self._muster.absent:
+            self.metrics.absent(name, absent=True)
         for name, ward in self.wards.items():
             self.metrics.hears(name, ward.ear.name)
         self._count_unsigned()
@@ -454,7 +454,6 @@ class Daemon:
         ward = self.wards[name] = self._ward(name, mind)
         self._turns.append(ward)
         self.metrics.begin_machine(_label(ward))
-        self.metrics.absent(name, absent=False)
         self.metrics.hears(name, source)
         self._succession.admit(_installed(settings), ward)
         self._count_unsigned()

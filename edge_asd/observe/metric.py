@@ -374,6 +374,7 @@ class Metrics:
         """Every series of a machine is there before anything is scored."""
         machine = label.machine
         self._name(label)
+        self.absent(machine, absent=False)
         self.shadowed(machine, None)
         for histogram in (self._distribution, self._latency):
             histogram.labels(machine)
