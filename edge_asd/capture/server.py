@@ -6,10 +6,12 @@ where the recording comes from, as soon as it tells of any change and now and th
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -108,12 +110,18 @@ def recorded(told: str, pid: int) -> str | None:
 
 
 class News:
-    """What the server tells of its own accord, through a ``pactl`` that ends when its words find nobody any more."""
+    """What the server tells of its own accord, through a ``pactl`` that ends when this process does.
+
+    It would not by itself: a server has no more than 64 places for those who listen to it.
+    """
 
     def __init__(self, command: Sequence[str] = ("pactl", "subscribe")) -> None:
+        its, self._ours = os.pipe()  # the kernel closes our end
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_plain()
+            command, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_plain()
         )
+        end_when_closed(its, self._process.pid)
+        os.close(its)
 
     def wait(self, longest: float) -> None:
         """Until something about a recording has changed; so many seconds at most, always if nobody tells."""
@@ -129,8 +137,16 @@ class News:
 
     def close(self) -> None:
         """Let it end."""
-        self._process.kill()
+        os.close(self._ours)
         self._process.communicate()
+
+
+def end_when_closed(pipe: int, pid: int) -> None:
+    """Let a process die when its pipe's other end closes, even inside a C loop: SIGIO's default is to terminate."""
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([pipe], [], [], 0)[0]:  # it closed before we asked
+        os.kill(pid, signal.SIGIO)
 
 
 def _plain() -> dict[str, str]:

@@ -9,12 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
 from edge_asd.capture.microphone import Microphone
 from edge_asd.capture.server import LOOK_S, SELDOM_S, Guard, News, recorded, source_of, sources
 from edge_asd.errors import SourceError
+from tests.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +94,18 @@ def test_news_of_a_recording_ends_the_waiting(news: Callable[[str], News]) -> No
 def test_other_news_or_none_or_nobody_who_tells_ends_it_in_its_time(news: Callable[[str], News]) -> None:
     for told in ("print(\"Event 'new' on client #3\", flush=True); import time; time.sleep(60)", "", "1 / 0"):
         assert waited(news(told), 0.4) >= 0.4
+
+
+def test_who_tells_news_ends_with_the_process_that_listens_however_that_ends() -> None:
+    code = (
+        "import sys, time; from edge_asd.capture.server import News; "
+        "news = News((sys.executable, '-c', 'import time; time.sleep(600)')); "
+        "print(news._process.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen((sys.executable, "-c", code), stdout=subprocess.PIPE, text=True) as listening:
+        teller = psutil.Process(int(listening.stdout.readline()))
+        listening.kill()
+    until(lambda: not teller.is_running() or teller.status() == psutil.STATUS_ZOMBIE, 10, "it lives on")
 
 
 class Server:
