@@ -300,12 +300,12 @@ def open_bundle(
         raise BundleError(msg)
     outputs = {part.feature for card in manifest.heads.values() for part in card.parts} - STATISTICS
     backbone = Backbone(graph, manifest.specs, threads, outputs, provider) if graph is not None else None
-    widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
+    widths = feature_widths(manifest, backbone)
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
         normals = _tensors(files[NORMALS]) if NORMALS in files else {}
         heads = {
-            key: _unpack_head(key, card, tensors, widths, _unpack_clips(key, card, normals))
+            key: unpack_head(key, card, tensors, widths, _unpack_clips(key, card, normals))
             for key, card in manifest.heads.items()
         }
         goldens = {key: _unpack_golden(key, card, golden) for key, card in manifest.heads.items()}
@@ -373,7 +373,7 @@ def write_bundle(
     normals: Mapping[str, Normals] | None = None,
 ) -> Manifest:
     """Write a bundle whole or not at all; the manifest comes back with its digests."""
-    tensors = {name: array for key, head in heads.items() for name, array in _pack_head(key, head).items()}
+    tensors = {name: array for key, head in heads.items() for name, array in pack_head(key, head).items()}
     vectors = {f"{k}/{n}": v for k, g in golden.items() for n, v in (("waveform", g.waveform), ("z", g.z))}
     files = {HEADS: save(tensors), GOLDEN: save(vectors), CARD: card.encode()}
     files |= {f"backbone.{precision}.onnx": graph for precision, graph in graphs.items()}
@@ -385,6 +385,11 @@ def write_bundle(
     files[MANIFEST] = (json.dumps(sealed.model_dump(mode="json", by_alias=True), indent=1) + "\n").encode()
     store(path, files)
     return sealed
+
+
+def feature_widths(manifest: Manifest, backbone: Backbone | None) -> dict[str, int | None]:
+    """How long the vectors are that parts look at, by feature; None where the graph leaves it open."""
+    return {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
 
 
 def manifest_digest(manifest: Manifest) -> str:
@@ -439,7 +444,7 @@ def _tensors(content: bytes) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
+def pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
     """A head as named tensors."""
     c = head.calibration
     packed: dict[str, NDArray[np.generic]] = {
@@ -471,9 +476,10 @@ def _unpack_clips(key: str, card: HeadCard, tensors: Tensors) -> tuple[str, ...]
     return tuple(bytes(clip).hex() for clip in _unpack_normals(key, card, tensors).clip) if tensors else ()
 
 
-def _unpack_head(
-    key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None], clips: tuple[str, ...]
+def unpack_head(
+    key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None], clips: tuple[str, ...] = ()
 ) -> Head:
+    """Named tensors as a head; KeyError or ValueError where they are none that the card describes."""
     excess, excesses = _sized(tensors, f"{key}/tail", "T", {"T": 2}).astype(float)
     body = _sized(tensors, f"{key}/body", "Q", {"Q": QUANTILES.size}).astype(np.float64)
     parts = (_unpack_part(f"{key}/{spec.name}", spec, tensors, widths[spec.feature]) for spec in card.parts)

@@ -19,6 +19,7 @@ from rich.table import Table
 from edge_asd.bundles import bundles
 from edge_asd.clips import clips
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.lessons import export_learnt, learn
 from edge_asd.models import models
 from edge_asd.observe.log import start_logging
 from edge_asd.operate import alarm, events
@@ -263,6 +264,8 @@ def cost(
 
 app.command()(events)
 app.command()(commission)
+app.command()(learn)
+models.command()(export_learnt)
 
 
 def main() -> None:
