@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.drift import Chart
 from edge_asd.baseline import Baselines, bind
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import Opener
@@ -448,9 +449,8 @@ class Daemon:
         policy, windows = settings.alarm.policy(mind.threshold), mind.listener.windows
         voice = Voice(self._config.node, name, settings.source, mind.model, windows.sample_rate, windows.clip, policy)
         ear = self.ears[settings.source]
-        return Ward(
-            name, ear, mind.listener, voice, self.clock.monotonic(), policy.threshold, mind.digest, mind.unsigned
-        )
+        now, chart = self.clock.monotonic(), Chart.of(windows.clip / windows.sample_rate)
+        return Ward(name, ear, mind.listener, voice, now, policy.threshold, mind.digest, mind.unsigned, chart=chart)
 
     def _minds(self) -> tuple[dict[str, Mind], list[Fallen]]:
         """By machine, and what they could not be judged by."""

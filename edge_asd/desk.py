@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edge_asd.alarm import alarm as acts
+from edge_asd.alarm import drift
 from edge_asd.alarm.alarm import Suppression, Transition
 from edge_asd.alarm.flood import observe, tick
 from edge_asd.deliver.command import (
@@ -74,6 +75,8 @@ KEEP_S = 60.0
 """how often the time left of shelving is written down"""
 EPISODE = {Transition.ACTIVATED, Transition.RETURNED, Transition.LATCHED, Transition.CHATTERING}
 """what a flood holds back; what an operator does is always told"""
+BESIDE_THE_POINT = {Suppression.BY_DESIGN, Suppression.OUT_OF_SERVICE}
+"""the machine is off, or being worked at: it says nothing of its usual days"""
 
 
 class Node(Protocol):
@@ -128,6 +131,7 @@ class Desk:
                 wards[name].recall(text)
         for name, ward in wards.items():
             node.metrics.alarm(name, ward.alarm)
+            self._show_drift(ward)
 
     def introduce(self) -> None:
         """Tell each alarm as it stands."""
@@ -145,7 +149,10 @@ class Desk:
         ward.alarm, transitions = acts.advance(ward.policy, before, clip.surprise, clip.start)
         if ward.alarm.active is not before.active:
             ward.since = ward.when(ward.alarm.since or 0, now)
-        self._announce(ward, transitions, ward.when(clip.start + clip.samples, now))
+        ended = ward.when(clip.start + clip.samples, now)
+        self._announce(ward, transitions, ended)
+        if not ward.alarm.active and ward.alarm.suppression not in BESIDE_THE_POINT:
+            self._follow(ward, clip, ended)
         return transitions
 
     def elapse(self) -> None:
@@ -172,6 +179,24 @@ class Desk:
             for transition in transitions:
                 self._tell(draft, ward, transition, at)
             self._keep(draft, ward)
+
+    def _follow(self, ward: Ward, clip: ClipScore, at: datetime) -> None:
+        """See whether the scores change slowly; once an hour of them is full, it is written down."""
+        ward.drift, shift = drift.observe(ward.chart, ward.drift, clip.score)
+        if ward.drift.scores:
+            return
+        draft = _Draft()
+        if shift:
+            event = ward.voice.drift(self._next(at), ward.standing, shift)
+            draft.events.append(self._gate.topics.event(event))
+            level = logging.WARNING if shift.begins else logging.INFO
+            said = {"machine": ward.name, "before": shift.before, "now": shift.now, "advice": shift.advice}
+            log.log(level, f"score.{event.event}", extra=said)  # noqa: G004 - a name
+        self._keep(draft, ward)
+        self._show_drift(ward)
+
+    def _show_drift(self, ward: Ward) -> None:
+        self._node.metrics.drifting(ward.name, drift.reach(ward.chart, ward.drift), lasting=ward.drift.lasting)
 
     def _tell(self, draft: _Draft, ward: Ward, transition: Transition, at: datetime) -> None:
         held, notice = self._hold(ward, transition)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.alarm import Alarm, Transition
+from edge_asd.alarm.drift import Chart, Drift
 from edge_asd.config import Config
 from edge_asd.daemon import Daemon
 from edge_asd.deliver.message import Kind
@@ -67,6 +68,22 @@ class Scene:
             self.clips += 1
             seen += self.daemon.desk.judge(self.daemon.wards[machine], clip)
         return seen
+
+    def live(self, *scores: float, machine: str = "pump1", day: int = 2) -> None:
+        """Days of so many clips, none of which is strange enough for an alarm."""
+        ward = self.daemon.wards[machine]
+        ward.chart = Chart(hour=day, day=1)
+        for score in scores:
+            for _ in range(day):
+                self.pass_time(1)
+                clip = ClipScore(self.clips * CLIP, CLIP, score, UNDER, 9, (), (), -30.0)
+                self.clips += 1
+                self.daemon.desk.judge(ward, clip)
+
+    def drift(self, machine: str = "pump1") -> tuple[float | None, float | None]:
+        """How far, and whether, as Prometheus has it."""
+        sample, labels = self.daemon.metrics.registry.get_sample_value, {"machine": machine}
+        return sample("edge_asd_score_drift_ratio", labels), sample("edge_asd_score_drifting", labels)
 
     def pass_time(self, seconds: float) -> None:
         """On both clocks."""
@@ -278,6 +295,67 @@ def test_a_label_is_kept_with_the_event_it_judges(scene: Scene) -> None:
     raised, labelled = scene.events()
     assert reply["data"]["event_id"] == labelled["detail"]["event_id"] == raised["id"]
     assert (labelled["event"], labelled["detail"]["verdict"]) == ("labelled", False)
+
+
+USUAL = [0.2, 0.4, 0.1, 0.3, 0.2, 0.5, 0.3]
+"""days of a machine"""
+
+
+def test_a_slow_change_is_told_once_with_advice_and_raises_no_alarm(scene: Scene) -> None:
+    scene.live(*USUAL, *[2.0] * 10)
+    (event,) = scene.events()
+    assert (event["event"], event["detail"]["days"]) == ("drifted", event["detail"]["days"])
+    assert "clean the microphone" in event["detail"]["advice"]
+    assert event["alarm"]["state"] == "normal"
+    assert scene.drift() == (1.0, 1.0)
+    assert scene.drift("pump2") == (0.0, 0.0)
+    scene.live(*USUAL, *USUAL)
+    assert [event["event"] for event in scene.events()] == ["drifted", "settled"]
+    assert scene.drift()[1] == 0.0
+
+
+def test_a_drift_goes_on_after_a_restart(settings: Callable[..., Config], tmp_path: Path) -> None:
+    whole = Scene(settings())
+    whole.live(*USUAL, 2.0, 2.0, 2.0)
+    before = Scene(settings(tmp_path / "state"))
+    before.live(*USUAL, 2.0)
+    before.end()
+    after = Scene(settings(tmp_path / "state"), wall=before.wall)
+    assert 0 < (after.drift()[0] or 0) < 1
+    after.live(2.0, 2.0)
+    assert after.daemon.wards["pump1"].drift == whole.daemon.wards["pump1"].drift
+
+
+def test_what_another_model_has_scored_says_nothing_of_this_one(
+    settings: Callable[..., Config], tmp_path: Path
+) -> None:
+    scene = Scene(settings(tmp_path / "state"))
+    scene.live(*USUAL)
+    ward = scene.daemon.wards["pump1"]
+    kept, ward.digest, ward.drift = ward.text(), "another", Drift()
+    ward.recall(kept)
+    assert ward.drift == Drift()
+
+
+def test_a_drift_that_cannot_be_read_costs_no_alarm(scene: Scene) -> None:
+    scene.hear(OVER, OVER)
+    ward = scene.daemon.wards["pump1"]
+    kept = json.loads(ward.text())
+    ward.alarm, ward.drift = Alarm(), Drift()
+    ward.recall(json.dumps(kept | {"drift": {"of": ward.digest, "scores": "nonsense"}}))
+    assert (ward.alarm.active, ward.drift) == (True, Drift())
+
+
+def test_a_machine_that_is_off_or_in_alarm_says_nothing_of_its_usual_days(scene: Scene) -> None:
+    scene.live(*USUAL)
+    known = scene.daemon.wards["pump1"].drift
+    scene.command("suppress", on=True)
+    scene.live(*[5.0] * 10)
+    scene.command("suppress", on=False)
+    scene.hear(OVER, OVER)
+    scene.daemon.wards["pump1"].drift = known
+    scene.hear(*[OVER] * 10)
+    assert scene.daemon.wards["pump1"].drift == known
 
 
 def test_every_command_is_in_the_journal_also_one_that_changed_nothing_or_was_refused(scene: Scene) -> None:
