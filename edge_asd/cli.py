@@ -19,9 +19,10 @@ from rich.table import Table
 from edge_asd.bundles import bundles
 from edge_asd.clips import clips
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.labels import labels
 from edge_asd.models import models
 from edge_asd.observe.log import start_logging
-from edge_asd.operate import alarm, events
+from edge_asd.operate import alarm, events, judge
 from edge_asd.screen import Json, show
 from edge_asd.survey import commission
 
@@ -216,6 +217,8 @@ def bench(
 
 
 app.command()(events)
+app.command("label")(judge)
+app.command()(labels)
 app.command()(commission)
 
 

@@ -33,6 +33,7 @@ from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.errors import ConfigError
+from edge_asd.feedback import Feedback
 from edge_asd.herald import Herald
 from edge_asd.model.opening import INSTALLED, shelf, unsigned
 from edge_asd.observe.clock import Clock, clock_synced
@@ -153,6 +154,7 @@ class Daemon:
         self._store = self._open_store()
         self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
+        self.feedback = Feedback(config.state_dir)
         self._herald = Herald(
             self,
             config,
@@ -195,6 +197,7 @@ class Daemon:
         self._serve()
         self._attend()
         self._succession.attend()
+        self.feedback.attend()
         self.desk.elapse()
         self._herald.tell()
         return max(heard)
@@ -391,6 +394,7 @@ class Daemon:
             log.info("metrics.listening", extra={"port": server.port})
         stack.callback(self._store.close)
         stack.callback(self._succession.close)
+        stack.callback(self.feedback.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
             birth = (self._herald.birth,) if self._herald.birth else ()

@@ -46,6 +46,7 @@ from edge_asd.deliver.store import Change
 from edge_asd.deliver.topic import wire
 from edge_asd.deliver.voice import NOBODY, Act, Stamp, flood_event
 from edge_asd.errors import AlarmRefused, AudioError, BundleError, CommandRefused, UpdateRefused
+from edge_asd.judgement import Judgement
 from edge_asd.observe.clock import clock_synced
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from edge_asd.deliver.payload import AlarmState, Health, ThresholdSet
     from edge_asd.deliver.publisher import Publisher
     from edge_asd.deliver.store import Store
+    from edge_asd.feedback import Feedback
     from edge_asd.observe.clock import Clock
     from edge_asd.observe.metric import Metrics
     from edge_asd.score.clip import ClipScore
@@ -86,6 +88,7 @@ class Node(Protocol):
     boot_id: str
     metrics: Metrics
     publisher: Publisher
+    feedback: Feedback
 
     def health(self) -> Health:
         """How it is."""
@@ -317,8 +320,7 @@ class Desk:
                 ward.heed(request.value)
                 event = ward.voice.threshold(self._next(now), ward.standing, act, own=request.value is not None)
             case Label():
-                label = Labelled(event_id=self._judged(request, ward), verdict=request.verdict, fault=request.fault)
-                event = ward.voice.label(self._next(now), ward.standing, act, label)
+                return self._label(draft, request, ward, act)
             case Snapshot():
                 return self._node.snapshot(ward, request.seconds)
             case _:
@@ -329,15 +331,41 @@ class Desk:
         draft.events.append(self._gate.topics.event(event))
         return cast("ThresholdSet | Labelled", event.detail)
 
-    def _judged(self, request: Label, ward: Ward) -> str:
-        event_id = request.event_id or ward.raised_by
-        if event_id is None or not self._known(ward, event_id):
-            msg = f"event_id: {event_id} is no event of {ward.name} that is remembered; `edge-asd events` lists them"
-            raise CommandRefused(msg, Refusal.INVALID, request.transaction)
-        return event_id
+    def _label(self, draft: _Draft, request: Label, ward: Ward, act: Act) -> Labelled:
+        """Keep what was said of an alarm; said before, it is no event."""
+        now, told = self._node.clock.wall(), self._judged(request, ward)
+        alarm_id, windows = told["alarm_id"], ward.listener.windows
+        judgement = Judgement(
+            machine=ward.name,
+            alarm_id=alarm_id,
+            verdict=request.verdict,
+            fault=request.fault,
+            comment=act.comment,
+            by=act.by,
+            labelled=rfc3339(now),
+            clip_s=windows.clip / windows.sample_rate,
+            event=self._told(ward, alarm_id) or told,
+        )
+        news, sound = self._node.feedback.keep(ward, judgement), self._node.feedback.audible(alarm_id)
+        label = Labelled(
+            event_id=told["id"], verdict=request.verdict, fault=request.fault, alarm_id=alarm_id, sound=sound
+        )
+        if news:
+            draft.events.append(self._gate.topics.event(ward.voice.label(self._next(now), ward.standing, act, label)))
+        return label
 
-    def _known(self, ward: Ward, event_id: str) -> bool:
-        return any(json.loads(entry.body).get("id") == event_id for entry in self._store.history(machine=ward.name))
+    def _judged(self, request: Label, ward: Ward) -> dict[str, Any]:
+        event_id = request.event_id or ward.raised_by
+        told = self._told(ward, event_id) if event_id else None
+        if told is None or not told.get("alarm_id"):
+            msg = f"event_id: {event_id} is no event of an alarm of {ward.name} that is remembered; "
+            raise CommandRefused(msg + "`edge-asd events` lists them", Refusal.INVALID, request.transaction)
+        return told
+
+    def _told(self, ward: Ward, event_id: str) -> dict[str, Any] | None:
+        """The event of that id, as the journal has it."""
+        bodies = (json.loads(entry.body) for entry in self._store.history(machine=ward.name))
+        return next((body for body in bodies if body.get("id") == event_id), None)
 
     def _of_node(self, request: Request) -> Health | Models | None:
         match request:

@@ -8,6 +8,7 @@ learned of them shall not go with them. Features belong to the bundle that made 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,16 @@ def judgements(folder: Path, machine: str | None = None) -> list[Judgement]:
     """
     found = [_read(path) for path in (folder / FOLDER).glob(f"{machine or '*'}/*.json")]
     return sorted(found, key=lambda each: (str(each.event.get("ts")), each.alarm_id))
+
+
+def verdicts(folder: Path) -> dict[str, bool]:
+    """By alarm, for lists of other things: one that cannot be read is left out, as :func:`judgements` says which."""
+    found = {}
+    for path in (folder / FOLDER).glob("*/*.json"):
+        with suppress(AudioError):
+            judgement = _read(path)
+            found[judgement.alarm_id] = judgement.verdict
+    return found
 
 
 def _read(path: Path) -> Judgement:

@@ -15,9 +15,14 @@ from edge_asd.config import Config
 from edge_asd.daemon import Daemon
 from edge_asd.deliver.message import Kind
 from edge_asd.deliver.publisher import Incoming, NullPublisher
+from edge_asd.judgement import FOLDER as LABELS
+from edge_asd.judgement import judgements, lesson
 from edge_asd.observe.clock import Clock
+from edge_asd.observe.evidence import FOLDER as SOUNDS
+from edge_asd.observe.evidence import Archive
 from edge_asd.score.clip import ClipScore
-from tests.example import bundle
+from tests.conftest import until
+from tests.example import bundle, noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,12 +294,78 @@ def test_a_flood_is_told_once_and_the_rest_is_in_the_journal(settings: Callable[
     assert scene.events()[-1]["held"] == 19
 
 
-def test_a_label_is_kept_with_the_event_it_judges(scene: Scene) -> None:
+def test_a_label_is_kept_with_the_alarm_it_judges(settings: Callable[..., Config], tmp_path: Path) -> None:
+    scene = Scene(settings(tmp_path / "state"))
     scene.hear(OVER, OVER)
-    reply = scene.command("label", verdict=False, fault="forklift")
+    reply = scene.command("label", verdict=False, fault="forklift", by="smith", comment="drove by")
     raised, labelled = scene.events()
-    assert reply["data"]["event_id"] == labelled["detail"]["event_id"] == raised["id"]
+    assert reply["data"] == labelled["detail"]
+    assert {"event_id": raised["id"], "alarm_id": raised["id"], "sound": False}.items() <= reply["data"].items()
     assert (labelled["event"], labelled["detail"]["verdict"]) == ("labelled", False)
+    (kept,) = judgements(tmp_path / "state")
+    assert (kept.machine, kept.alarm_id, kept.verdict, kept.fault) == ("pump1", raised["id"], False, "forklift")
+    assert (kept.by, kept.comment, kept.clip_s, kept.event) == ("smith", "drove by", 1.0, raised)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_same_label_again_is_no_event_and_another_verdict_is(
+    settings: Callable[..., Config], tmp_path: Path, *, kept: bool
+) -> None:
+    scene = Scene(settings(tmp_path / "state" if kept else None))
+    scene.hear(OVER, OVER)
+    first = scene.command("label", verdict=False, by="smith")
+    assert scene.command("label", verdict=False, by="jones")["data"] == first["data"]
+    assert scene.command("label", verdict=True)["status"] == "ok"
+    assert [event["detail"]["verdict"] for event in scene.events()[1:]] == [False, True]
+    assert [judgement.verdict for judgement in judgements(tmp_path / "state")] == [True] * kept
+
+
+def test_any_event_of_an_alarm_names_it(settings: Callable[..., Config], tmp_path: Path) -> None:
+    scene = Scene(settings(tmp_path / "state"))
+    scene.hear(OVER, OVER)
+    scene.command("ack")
+    raised, acked = scene.events()
+    assert scene.command("label", verdict=True, event_id=acked["id"])["data"]["alarm_id"] == raised["id"]
+    assert judgements(tmp_path / "state")[0].event == raised
+
+
+def test_what_belongs_to_no_alarm_cannot_be_labelled(scene: Scene) -> None:
+    scene.live(*USUAL, *[2.0] * 10)
+    (drifted,) = scene.events()
+    reply = scene.command("label", verdict=True, event_id=drifted["id"])
+    assert (reply["status"], reply["reason"]) == ("error", "invalid")
+    assert "no event of an alarm of pump1" in reply["error"]
+
+
+def test_a_label_that_cannot_be_written_is_refused_and_told_to_nobody(
+    settings: Callable[..., Config], tmp_path: Path
+) -> None:
+    scene = Scene(settings(tmp_path / "state"))
+    scene.hear(OVER, OVER)
+    (tmp_path / "state" / LABELS).write_text("in the way")
+    reply = scene.command("label", verdict=True)
+    assert (reply["status"], reply["reason"]) == ("error", "failed")
+    assert "cannot be written" in reply["error"]
+    assert len(scene.events()) == 1
+
+
+def test_an_alarm_whose_sound_was_kept_is_heard_again_when_it_is_labelled(
+    settings: Callable[..., Config], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    scene = Scene(settings(state))
+    scene.hear(OVER, OVER)
+    (raised,) = scene.events()
+    about = {"event_id": raised["id"], "alarm_begins_s": 0.5}
+    Archive(state / SOUNDS, 10**7).keep("pump1", noise(1, int(2.5 * CLIP)), CLIP, scene.wall, about)
+    assert scene.command("label", verdict=False)["data"]["sound"] is True
+
+    def learned() -> int:
+        scene.daemon.feedback.attend()
+        return len(lesson(state, "pump1", scene.daemon.wards["pump1"].digest).as_normals())
+
+    assert until(learned, 15, "nothing was heard again") == 2
+    scene.daemon.feedback.close()
 
 
 USUAL = [0.2, 0.4, 0.1, 0.3, 0.2, 0.5, 0.3]

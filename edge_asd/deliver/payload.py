@@ -190,6 +190,10 @@ class Labelled(Shape):
     """true: the machine had something"""
     fault: str | None
     """what it was"""
+    alarm_id: str = ""
+    """the alarm that the event belongs to: by this name the label is kept"""
+    sound: bool = False
+    """its sound was kept, so that it can be learned from; false: the label is kept without"""
 
 
 class Drifted(Shape):

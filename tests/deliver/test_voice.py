@@ -190,12 +190,14 @@ def test_a_drift_is_told_with_its_numbers_and_what_to_do_and_leaves_the_alarm_as
 
 
 def test_other_things_done_about_an_alarm_are_events_too() -> None:
-    label = Labelled(event_id="5b0f0d3c-event-3", verdict=False, fault=None)
+    event_id = "5b0f0d3c-event-3"
+    label = Labelled(event_id=event_id, verdict=False, fault=None, alarm_id=event_id, sound=True)
     labelled = body(TOPICS.event(VOICE.label(STAMP, STANDING, SMITH, label)))
     threshold = body(TOPICS.event(VOICE.threshold(STAMP, STANDING, SMITH, own=True)))
 
     assert (labelled["event"], threshold["event"]) == ("labelled", "threshold")
-    assert labelled["detail"] == {"kind": "label", "event_id": "5b0f0d3c-event-3", "verdict": False, "fault": None}
+    said = {"kind": "label", "event_id": "5b0f0d3c-event-3", "verdict": False, "fault": None}
+    assert labelled["detail"] == said | {"alarm_id": "5b0f0d3c-event-3", "sound": True}
     assert threshold["detail"] == {"kind": "threshold", "threshold": 4.0, "own": True}
     assert (labelled["by"], labelled["alarm"]) == ("j.smith", threshold["alarm"])
 
