@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from edge_asd.errand import Errand, Errands
-from edge_asd.judgement import hear, keep, sound
+from edge_asd.judgement import hear, heard, keep, sound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ class Feedback:
         self._said: dict[tuple[str, str], Judgement] = {}
 
     def keep(self, ward: Ward, judgement: Judgement) -> bool:
-        """Keep it; False where the same was said before.
+        """Keep it; False where the same was said before. What was not heard again yet, or by another bundle, is.
 
         Raises:
             AudioError: it cannot be written.
@@ -35,11 +35,10 @@ class Feedback:
             before = self._said.get(key := (judgement.machine, judgement.alarm_id))
             self._said[key] = judgement
             return before is None or not judgement.repeats(before)
-        if not keep(self._state, judgement):
-            return False
-        if self.audible(judgement.alarm_id):
+        news = keep(self._state, judgement)
+        if self.audible(judgement.alarm_id) and not heard(self._state, judgement, ward.digest):
             self._hear(self._state, ward, judgement)
-        return True
+        return news
 
     def audible(self, alarm_id: str) -> bool:
         """Whether the sound of an alarm was kept: without it there is nothing to learn from."""

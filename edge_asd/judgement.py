@@ -193,14 +193,21 @@ def hear(folder: Path, judgement: Judgement, listener: Listener, digest: str) ->
     if rate != listener.windows.sample_rate:
         msg = f"the sound of {judgement.alarm_id} has {rate} hertz; the bundle wants {listener.windows.sample_rate}"
         raise AudioError(msg)
-    heard = [evidence(listener.windows, listener.spec, listener.embed, clip) for clip in cut]
+    found = [evidence(listener.windows, listener.spec, listener.embed, clip) for clip in cut]
     path = _path(folder, judgement.machine, judgement.alarm_id).with_suffix(".safetensors")
     try:
-        _write(path, pack(heard, digest))
+        _write(path, pack(found, digest))
     except OSError as error:
         msg = f"{path}: cannot be written ({str(error.strerror or error).lower()})"
         raise AudioError(msg) from error
-    return len(heard)
+    return len(found)
+
+
+def heard(folder: Path, judgement: Judgement, digest: str) -> bool:
+    """Whether features of it are there that the bundle of this digest has made."""
+    with suppress(AudioError):
+        return bool(_heard(_path(folder, judgement.machine, judgement.alarm_id).with_suffix(".safetensors"), digest))
+    return False
 
 
 def lesson(folder: Path, machine: str, digest: str) -> Lesson:
@@ -213,20 +220,20 @@ def lesson(folder: Path, machine: str, digest: str) -> Lesson:
     silent = []
     for judgement in judgements(folder, machine):
         path = _path(folder, machine, judgement.alarm_id).with_suffix(".safetensors")
-        if heard := _heard(path, digest):
-            found[judgement.verdict][judgement.alarm_id] = heard
+        if features := _heard(path, digest):
+            found[judgement.verdict][judgement.alarm_id] = features
         else:
             silent.append(judgement.alarm_id)
     return Lesson(found[False], found[True], tuple(silent))
 
 
-def pack(heard: Sequence[Evidence], digest: str) -> bytes:
+def pack(found: Sequence[Evidence], digest: str) -> bytes:
     """Clips of one bundle as named tensors, first axis the N clips."""
     tensors = {BUNDLE: np.frombuffer(bytes.fromhex(digest), np.uint8)}
     for each in fields(Statistics):
-        tensors[each.name] = np.stack([np.asarray(getattr(clip.statistics, each.name)) for clip in heard])
-    for name in heard[0].outputs:
-        tensors[OUTPUT + name] = np.stack([clip.outputs[name] for clip in heard])
+        tensors[each.name] = np.stack([np.asarray(getattr(clip.statistics, each.name)) for clip in found])
+    for name in found[0].outputs:
+        tensors[OUTPUT + name] = np.stack([clip.outputs[name] for clip in found])
     return save(tensors)
 
 

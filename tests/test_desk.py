@@ -16,7 +16,7 @@ from edge_asd.daemon import Daemon
 from edge_asd.deliver.message import Kind
 from edge_asd.deliver.publisher import Incoming, NullPublisher
 from edge_asd.judgement import FOLDER as LABELS
-from edge_asd.judgement import judgements, lesson
+from edge_asd.judgement import heard, judgements, lesson
 from edge_asd.observe.clock import Clock
 from edge_asd.observe.evidence import FOLDER as SOUNDS
 from edge_asd.observe.evidence import Archive
@@ -365,6 +365,16 @@ def test_an_alarm_whose_sound_was_kept_is_heard_again_when_it_is_labelled(
         return len(lesson(state, "pump1", scene.daemon.wards["pump1"].digest).as_normals())
 
     assert until(learned, 15, "nothing was heard again") == 2
+    for features in (state / LABELS).glob("*/*.safetensors"):
+        features.write_bytes(b"as by a kill")
+    assert scene.command("label", verdict=False)["status"] == "ok"
+
+    def again() -> bool:
+        scene.daemon.feedback.attend()
+        return heard(state, judgements(state)[0], scene.daemon.wards["pump1"].digest)
+
+    assert until(again, 15, "what was damaged was not heard again")
+    assert len(scene.events()) == 2
     scene.daemon.feedback.close()
 
 
