@@ -144,11 +144,16 @@ class Ward:
             return "this computer is too slow: clips are shed"
         return ""
 
+    @property
+    def _judge(self) -> str:
+        """Whose scores they are: of the bundle and, as the version tells, of what was learned over it."""
+        return f"{self.voice.model.version} {self.digest}"
+
     def text(self) -> str:
         """What must survive a restart."""
         since = self.since and self.since.isoformat()
         kept = {"alarm": asdict(self.alarm), "since": since, "raised_by": self.raised_by, "threshold": self.threshold}
-        return json.dumps(kept | {"drift": self.drift.kept() | {"of": self.digest}})
+        return json.dumps(kept | {"drift": self.drift.kept() | {"of": self._judge}})
 
     def recall(self, text: str) -> None:
         """Go on where the last daemon stood; clips that argued for a change then are too long ago."""
@@ -166,7 +171,7 @@ class Ward:
 
     def _recall_drift(self, kept: dict[str, Any]) -> None:
         """What was kept of the scores, if they are the present model's; daemons of old kept none."""
-        if kept.get("of") != self.digest:
+        if kept.get("of") != self._judge:
             return
         try:
             self.drift = Drift.recalled(kept)

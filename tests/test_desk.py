@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -407,13 +407,15 @@ def test_a_drift_goes_on_after_a_restart(settings: Callable[..., Config], tmp_pa
     assert after.daemon.wards["pump1"].drift == whole.daemon.wards["pump1"].drift
 
 
-def test_what_another_model_has_scored_says_nothing_of_this_one(
-    settings: Callable[..., Config], tmp_path: Path
-) -> None:
-    scene = Scene(settings(tmp_path / "state"))
+@pytest.mark.parametrize("learned", [False, True])
+def test_what_another_head_has_scored_says_nothing_of_this_one(scene: Scene, *, learned: bool) -> None:
     scene.live(*USUAL)
     ward = scene.daemon.wards["pump1"]
-    kept, ward.digest, ward.drift = ward.text(), "another", Drift()
+    kept, ward.drift = ward.text(), Drift()
+    if learned:
+        ward.voice = replace(ward.voice, model=ward.voice.model.model_copy(update={"version": "1.2.3+learnt.1"}))
+    else:
+        ward.digest = "another"
     ward.recall(kept)
     assert ward.drift == Drift()
 
@@ -423,7 +425,7 @@ def test_a_drift_that_cannot_be_read_costs_no_alarm(scene: Scene) -> None:
     ward = scene.daemon.wards["pump1"]
     kept = json.loads(ward.text())
     ward.alarm, ward.drift = Alarm(), Drift()
-    ward.recall(json.dumps(kept | {"drift": {"of": ward.digest, "scores": "nonsense"}}))
+    ward.recall(json.dumps(kept | {"drift": {"of": kept["drift"]["of"], "scores": "nonsense"}}))
     assert (ward.alarm.active, ward.drift) == (True, Drift())
 
 

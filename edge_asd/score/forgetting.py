@@ -29,7 +29,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Recollection:
     """All faults that are known, and from where on each raises an alarm."""
 
     faults: tuple[Known, ...]
@@ -58,7 +58,7 @@ class Memory:
         )
 
 
-def remember(before: Head, after: Head, faults: Mapping[str, Sequence[Evidence]], threshold: float) -> Memory:
+def remember(before: Head, after: Head, faults: Mapping[str, Sequence[Evidence]], threshold: float) -> Recollection:
     """How two heads hear the clips of each fault, by its name; one without clips is left out.
 
     Args:
@@ -68,7 +68,7 @@ def remember(before: Head, after: Head, faults: Mapping[str, Sequence[Evidence]]
         threshold: alarm threshold, surprise; the same for both, as it follows from the stated rate of false alarms.
     """
     known = tuple(Known(name, _least(before, clips), _least(after, clips)) for name, clips in faults.items() if clips)
-    return Memory(known, threshold)
+    return Recollection(known, threshold)
 
 
 def _least(head: Head, clips: Sequence[Evidence]) -> float:
