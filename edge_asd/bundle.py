@@ -13,7 +13,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import (
@@ -35,6 +35,7 @@ from edge_asd.score.calibration import QUANTILES, Calibration
 from edge_asd.score.head import Fusion, Head
 from edge_asd.score.listener import Listener
 from edge_asd.score.part import DETECTORS, STATISTICS, Part, PartSpec
+from edge_asd.score.provider import CPU
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 from edge_asd.signature import LONGEST, SIGNATURE, read_seal, sign
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edge_asd.score.provider import Provider
     from edge_asd.signature import Seal, Trust
 
     Tensors = Mapping[str, NDArray[np.generic]]
@@ -218,6 +220,15 @@ class Bundle:
         self._replay(key, listener)
         return listener
 
+    def prove(self) -> None:
+        """Replay every head's golden waveform.
+
+        Raises:
+            GoldenMismatch: this machine computes other numbers than the one that exported.
+        """
+        for key in self.heads:
+            self.scorer(key)
+
     def listener(self, key: str) -> Listener:
         """A listener that has not been put to the test."""
         alarm = self.manifest.heads[key].thresholds.alarm
@@ -257,7 +268,20 @@ class Contents:
     """id of the trusted key that signed it; None where nobody did, or nobody asked"""
 
 
-def open_bundle(path: Path, precision: Precision | None = None, trust: Trust | None = None) -> Bundle:
+class Opens(Protocol):
+    """Opens and verifies a bundle: :func:`open_bundle`, or an engine that finds out what best computes it here."""
+
+    def __call__(self, path: Path, *, trust: Trust | None = None) -> Bundle:
+        """Raises what :func:`open_bundle` raises."""
+
+
+def open_bundle(
+    path: Path,
+    precision: Precision | None = None,
+    trust: Trust | None = None,
+    provider: Provider = CPU,
+    threads: int = 1,
+) -> Bundle:
     """Open and verify a bundle, with the graph its heads belong to or, for diagnosis, another.
 
     Who trusts somebody has the signature looked at before anything else in it; a person's own file needs none.
@@ -275,7 +299,7 @@ def open_bundle(path: Path, precision: Precision | None = None, trust: Trust | N
         msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
         raise BundleError(msg)
     outputs = {part.feature for card in manifest.heads.values() for part in card.parts} - STATISTICS
-    backbone = Backbone(graph, manifest.specs, outputs=outputs) if graph is not None else None
+    backbone = Backbone(graph, manifest.specs, threads, outputs, provider) if graph is not None else None
     widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])

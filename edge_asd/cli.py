@@ -170,6 +170,25 @@ def check(config: ConfigFile) -> None:
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
 
 
+@app.command()
+def doctor(
+    config: ConfigFile,
+    out: Annotated[Path | None, typer.Option("--out", help="NAME.tar.gz; by default here, with the date.")] = None,
+) -> None:
+    """Put all that somebody who is to help wants to see into one archive; passwords stay here."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from edge_asd.config import node_name  # noqa: PLC0415
+    from edge_asd.doctor import archive  # noqa: PLC0415
+
+    start_logging("error")
+    now = datetime.now(UTC)
+    out = out or Path(f"edge-asd-{node_name()}-{now:%Y%m%dT%H%M%SZ}.tar.gz")
+    for missing in archive(config, out, now):
+        print(f"not in it: {missing}", file=sys.stderr)
+    print(f"{out} is whole: {out.stat().st_size} bytes; look through it before you send it")
+
+
 @mqtt.command("test")
 def try_broker(config: ConfigFile, as_json: Json = False) -> None:
     """Try the broker stage by stage, from its name to a message that comes back, and say what to mend."""
@@ -214,6 +233,33 @@ def bench(
         return
     show(_timings(timings))
     print(f"a clip takes {100 * share:.2f} % of the time it lasts (real-time factor {share:.4f})")
+
+
+@app.command()
+def cost(
+    bundle: BundleFile = None,
+    head: HeadKey = None,
+    machines: Annotated[int, typer.Option(min=1, help="Each at a source of its own.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="To look at it for.")] = 60.0,
+    source: Annotated[
+        str | None, typer.Option("--input", help="As `edge-asd devices` lists; a recording by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start a real daemon and say what it costs: start, processor, memory. Stop the service before."""
+    from edge_asd.bundle import BUILTIN, open_bundle  # noqa: PLC0415
+    from edge_asd.cost import cost as measure  # noqa: PLC0415
+
+    path = bundle or BUILTIN
+    found = measure(path, head or next(iter(open_bundle(path).heads)), machines, seconds, source)
+    if as_json:
+        print(json.dumps(asdict(found) | {"cpu_per_machine": found.cpu_per_machine}))
+        return
+    print(f"from start to READY                           {found.ready_s:.2f} s")
+    print(f"from start to the first score, less the clip {found.first_score_s:.2f} s")
+    print(f"processor, a machine                          {100 * found.cpu_per_machine:.2f} % of a core")
+    print(f"memory of the daemon                          {found.memory_bytes / 1e6:.0f} MB")
+    print(f"memory of its capture processes               {found.capture_bytes / 1e6:.0f} MB")
 
 
 app.command()(events)

@@ -205,6 +205,13 @@ class TrustSettings(_Table):
         return Trust.of(keys, allow_unsigned=self.allow_unsigned)
 
 
+class EngineSettings(_Table):
+    """``[engine]``: what computes the networks."""
+
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    threads: int = Field(default=0, ge=0, le=64)
+
+
 class SourceSettings(_Table):
     """``[sources.NAME]``: where sound comes from."""
 
@@ -277,6 +284,7 @@ class Config(BaseSettings):
     metrics: MetricSettings = MetricSettings()
     models: ModelSettings = ModelSettings()
     trust: TrustSettings = TrustSettings()
+    engine: EngineSettings = EngineSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)
     machines: dict[Name, MachineSettings] = Field(min_length=1)
 

@@ -32,10 +32,12 @@ from edge_asd.deliver.store import FILE, Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
+from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError
 from edge_asd.feedback import Feedback
 from edge_asd.herald import Herald
-from edge_asd.model.opening import INSTALLED, shelf, unsigned
+from edge_asd.model.opening import INSTALLED, open_model, shelf, unsigned
+from edge_asd.muster import Muster
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
@@ -47,7 +49,7 @@ from edge_asd.succession import Fallen, Succession, opened
 from edge_asd.ward import Mind, Ward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -126,7 +128,7 @@ class Daemon:
 
         Raises:
             ConfigError: a source cannot be, or its machines want different sample rates.
-            BundleError: a bundle cannot be used here.
+            BundleError: no machine's bundle can be used here.
         """
         self._config, self._audience, self.clock = config, audience or Nobody(), clock or Clock()
         self._notifier = notifier or Notifier.from_environment()
@@ -136,11 +138,20 @@ class Daemon:
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         self._trust = config.trust.trust()
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        minds, fallen = self._minds()
-        self.ears = self._ears(specs, minds)
+        self._engine = Engine(
+            config.engine.provider,
+            config.engine.threads,
+            cache_folder(config.state_dir),
+            extend=self._notifier.extend,
+        )
+        self._muster = Muster(config.machines, self._together, self._alone, self.clock.monotonic)
+        self._fallen: list[Fallen] = []
+        minds = self._muster.first()
+        self._specs, self._opener = specs, Opener(self.clock.monotonic)
+        self.ears = self._ears(minds)
         self.wards = {name: self._ward(name, mind) for name, mind in minds.items()}
-        ears = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
-        self._baselines = Baselines(config.state_dir, self.wards.values(), ears)
+        self._bindings = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
+        self._baselines = Baselines(config.state_dir, self.wards.values(), self._bindings)
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
@@ -148,11 +159,13 @@ class Daemon:
         self.metrics = Metrics(
             version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), map(_label, self.wards.values())
         )
+        for name in self._muster.absent:
+            self.metrics.absent(name, absent=True)
         for name, ward in self.wards.items():
             self.metrics.hears(name, ward.ear.name)
         self._count_unsigned()
         self._store = self._open_store()
-        self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
+        self._gate = Gate(self._topics, self.wards.keys(), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
         self.feedback = Feedback(config.state_dir)
         self._herald = Herald(
@@ -160,6 +173,7 @@ class Daemon:
             config,
             self.ears,
             self.wards,
+            self._muster.absent,
             self._topics,
             self._gate,
             self._store,
@@ -169,7 +183,7 @@ class Daemon:
             self.boot_id,
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
-        self._succession = self._begin_succession(fallen)
+        self._succession = self._begin_succession()
         self._control: Control | None = None
         self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
@@ -198,6 +212,7 @@ class Daemon:
         self._attend()
         self._succession.attend()
         self.feedback.attend()
+        self._muster_late()
         self.desk.elapse()
         self._herald.tell()
         return max(heard)
@@ -404,12 +419,52 @@ class Daemon:
             stack.callback(self.publisher.close)
         self.metrics.watch_node(config.state_dir)
         self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
-        for ear in self.ears.values():
-            stack.callback(ear.close)
+        stack.callback(self._close_ears)
         self.introduce()
         self.step()
         self._herald.ready()
         log.info("daemon.ready", extra={"node": config.node, "machines": list(self.wards)})
+
+    def _close_ears(self) -> None:
+        """Late ones, too."""
+        for ear in self.ears.values():
+            ear.close()
+
+    def _muster_late(self) -> None:
+        """Machines whose bundle can be opened now are listened to from now on."""
+        come = self._muster.late()
+        for name, mind in come:
+            if reason := self._unready(name, mind):
+                self._muster.refuse(name, reason)
+            else:
+                self._admit(name, mind)
+        if come:
+            self.introduce()
+
+    def _unready(self, name: str, mind: Mind) -> str:
+        """Why a machine that can be judged cannot be listened to now; empty when it can."""
+        settings, rate = self._config.machines[name], mind.listener.windows.sample_rate
+        ear = self.ears.get(settings.source)
+        if ear and ear.rate != rate:
+            return f"sources.{settings.source} is heard at {ear.rate} hertz, it wants {rate}"
+        return self._succession.unready(_installed(settings), mind)
+
+    def _admit(self, name: str, mind: Mind) -> None:
+        settings = self._config.machines[name]
+        source = settings.source
+        if source not in self.ears:
+            ear = self.ears[source] = self._ear(source, mind.listener.windows.sample_rate)
+            self._bindings[source] = bind(self._config.sources[source], ear.rate)
+            self.metrics.begin_source(source)
+        ward = self.wards[name] = self._ward(name, mind)
+        self._turns.append(ward)
+        self.metrics.begin_machine(_label(ward))
+        self.metrics.hears(name, source)
+        self._succession.admit(_installed(settings), ward)
+        self._count_unsigned()
+        self.desk.admit(ward)
+        self._recorder.admit(ward)
+        log.info("machine.present", extra={"machine": name, "bundle": ward.digest})
 
     def _open_store(self) -> Store:
         config = self._config
@@ -429,24 +484,24 @@ class Daemon:
         else:
             stack.callback(self._control.close)
 
-    def _ears(self, specs: Mapping[str, SourceSpec], minds: Mapping[str, Mind]) -> dict[str, Ear]:
-        ears, opener = {}, Opener(self.clock.monotonic)
-        for name, spec in specs.items():
-            mine = [minds[m] for m, machine in self._config.machines.items() if machine.source == name]
-            rates = {mind.listener.windows.sample_rate for mind in mine}
+    def _ears(self, minds: Mapping[str, Mind]) -> dict[str, Ear]:
+        ears = {}
+        for name in self._specs:
+            users = [m for m, machine in self._config.machines.items() if machine.source == name]
+            rates = {minds[m].listener.windows.sample_rate for m in users if m in minds}
             if len(rates) > 1:
                 msg = f"sources.{name}: its machines want {sorted(rates)} hertz; give each rate a source of its own"
                 raise ConfigError(msg)
-            if not rates:
+            if not users:
                 log.warning("source.unused", extra={"source": name})
-                continue
-            ears[name] = self._ear(name, spec, rates.pop(), opener)
+            if rates:
+                ears[name] = self._ear(name, rates.pop())
         return ears
 
-    def _ear(self, name: str, spec: SourceSpec, rate: int, opener: Opener) -> Ear:
-        clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
+    def _ear(self, name: str, rate: int) -> Ear:
+        spec, floor = self._specs[name], self._config.sources[name].floor_dbfs
         live = not spec.input.startswith(TIMELESS)
-        return Ear(name, opener.prepare(spec, rate), clock, rate, live, floor)
+        return Ear(name, self._opener.prepare(spec, rate), self.clock.monotonic, rate, live, floor)
 
     def _ward(self, name: str, mind: Mind) -> Ward:
         settings: MachineSettings = self._config.machines[name]
@@ -456,19 +511,19 @@ class Daemon:
         now, chart = self.clock.monotonic(), Chart.of(windows.clip / windows.sample_rate)
         return Ward(name, ear, mind.listener, voice, now, policy.threshold, mind.digest, mind.unsigned, chart=chart)
 
-    def _minds(self) -> tuple[dict[str, Mind], list[Fallen]]:
-        """By machine, and what they could not be judged by."""
-        minds, fallen, machines = dict[str, Mind](), list[Fallen](), self._config.machines
-        for reference in dict.fromkeys(machine.bundle for machine in machines.values()):
-            mine = [name for name, machine in machines.items() if machine.bundle == reference]
+    def _together(self, reference: str, machines: Collection[str]) -> dict[str, Mind]:
+        """What machines are judged by: all by one bundle, or all by the installed one before it."""
 
-            def prove(bundle: Bundle, mine: list[str] = mine) -> dict[str, Mind]:
-                return {name: self.mind(name, bundle) for name in mine}
+        def prove(bundle: Bundle) -> dict[str, Mind]:
+            return {name: self.mind(name, bundle) for name in machines}
 
-            found, fell = opened(reference, self._config.state_dir, self._trust, prove)
-            minds |= found
-            fallen += fell
-        return {name: minds[name] for name in machines}, fallen
+        minds, fallen = opened(reference, self._config.state_dir, self._trust, self._engine.open, prove)
+        self._fallen += fallen
+        return minds
+
+    def _alone(self, machine: str) -> Mind:
+        reference = self._config.machines[machine].bundle
+        return self.mind(machine, open_model(reference, self._config.state_dir, self._trust, self._engine.open))
 
     # Models that change
 
@@ -501,14 +556,13 @@ class Daemon:
         for digest, model in strange.items():
             log.warning("model.unsigned", extra={"model": model, "digest": digest})
 
-    def _begin_succession(self, fallen: list[Fallen]) -> Succession:
-        config, wards = self._config, dict[str, list[Ward]]()
-        for name, machine in config.machines.items():
-            if machine.bundle.startswith(INSTALLED):
-                wards.setdefault(machine.bundle.removeprefix(INSTALLED), []).append(self.wards[name])
-        models, there = config.models, shelf(config.state_dir, self._trust) if config.state_dir else None
-        succession = Succession(wards, there, self, models.clips, models.allow, models.ca_file)
-        for each in fallen:
+    def _begin_succession(self) -> Succession:
+        config = self._config
+        there = shelf(config.state_dir, self._trust, self._engine.open) if config.state_dir else None
+        succession = Succession(there, self, config.models.clips, config.models.allow, config.models.ca_file)
+        for name, ward in self.wards.items():
+            succession.admit(_installed(config.machines[name]), ward)
+        for each in self._fallen:
             succession.fell(each)
         return succession
 
@@ -532,6 +586,11 @@ def _spec(name: str, settings: SourceSettings) -> SourceSpec:
     except ConfigError as error:
         msg = f"sources.{name}: {error}"
         raise ConfigError(msg) from error
+
+
+def _installed(settings: MachineSettings) -> str:
+    """Name on the shelf of what a machine is judged by; empty when its bundle does not lie there."""
+    return settings.bundle.removeprefix(INSTALLED) if settings.bundle.startswith(INSTALLED) else ""
 
 
 def _model(bundle: Bundle) -> Model:

@@ -129,12 +129,15 @@ class Desk:
         self._event_seq, self._held = store.event_seq, 0
         self._last = self._kept = self._audited = node.clock.monotonic()
         self._audit: deque[bytes] = deque(maxlen=AUDITED)
-        for name, text in store.recall().items():
-            if name in wards:
-                wards[name].recall(text)
-        for name, ward in wards.items():
-            node.metrics.alarm(name, ward.alarm)
-            self._show_drift(ward)
+        for ward in wards.values():
+            self.admit(ward)
+
+    def admit(self, ward: Ward) -> None:
+        """Take up the alarm of a machine where the last daemon left it."""
+        if text := self._store.recall().get(ward.name):
+            ward.recall(text)
+        self._node.metrics.alarm(ward.name, ward.alarm)
+        self._show_drift(ward)
 
     def introduce(self) -> None:
         """Tell each alarm as it stands."""

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from edge_asd.bundle import open_bundle
 from edge_asd.deliver.command import Action, Models, OnTrial, Pair, Shelved
 from edge_asd.errand import Errand, Errands
 from edge_asd.errors import BundleCorrupt, BundleError, EdgeAsdError, UpdateRefused
@@ -24,10 +23,10 @@ from edge_asd.observe.metric import Outcome
 from edge_asd.understudy import MOVING, SPEAKS, Candidate, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from edge_asd.bundle import Bundle
+    from edge_asd.bundle import Bundle, Opens
     from edge_asd.deliver.command import ModelOrder
     from edge_asd.model.shelf import Installed, Shelf
     from edge_asd.observe.clock import Clock
@@ -83,20 +82,23 @@ class Fallen:
     reason: str
 
 
-def opened(reference: str, state: Path | None, trust: Trust, prove: Callable[[Bundle], T]) -> tuple[T, list[Fallen]]:
+def opened(
+    reference: str, state: Path | None, trust: Trust, opens: Opens, prove: Callable[[Bundle], T]
+) -> tuple[T, list[Fallen]]:
     """What ``prove`` makes of the bundle that a machine is configured with, or of the installed one before it.
 
     Args:
         reference: as configured.
         state: where models are installed.
         trust: whose bundles are used.
+        opens: how.
         prove: may raise BundleError.
 
     Raises:
         BundleError: it cannot be used here; nor can the one before it, if it is an installed one.
     """
     try:
-        return prove(open_model(reference, state, trust)), []
+        return prove(open_model(reference, state, trust, opens)), []
     except BundleError as error:
         if not reference.startswith(INSTALLED):
             raise
@@ -107,7 +109,7 @@ def opened(reference: str, state: Path | None, trust: Trust, prove: Callable[[Bu
         except BundleError:
             raise error from None
         try:
-            return prove(open_model(reference, state, trust)), [Fallen(model, str(error))]
+            return prove(open_model(reference, state, trust, opens)), [Fallen(model, str(error))]
         except BundleError:
             with suppress(BundleError):  # back to where it was, if that can be
                 there.rollback(name)
@@ -115,7 +117,7 @@ def opened(reference: str, state: Path | None, trust: Trust, prove: Callable[[Bu
 
 
 def _open(model: Installed, shelf: Shelf) -> Bundle:
-    bundle = open_bundle(model.path, trust=shelf.trust)
+    bundle = shelf.opens(model.path, trust=shelf.trust)
     if bundle.digest != model.digest:
         msg = f"{model.path}: is {bundle.digest[:16]}, installed was {_short(model)}; install it again"
         raise BundleCorrupt(msg)
@@ -127,29 +129,41 @@ class Succession:
 
     def __init__(
         self,
-        wards: Mapping[str, Sequence[Ward]],
         shelf: Shelf | None,
         speaker: Speaker,
         clips: int,
         allowed: Sequence[str] = (),
         ca_file: Path | None = None,
     ) -> None:
-        """Nothing is on trial yet.
+        """Nothing is on trial yet, and nobody is listened to.
 
         Args:
-            wards: those whom each name on the shelf speaks for.
             shelf: None: there is no folder for one.
             speaker: the daemon.
             clips: of each machine, for a verdict.
             allowed: addresses below which bundles may be fetched.
             ca_file: who vouches for their servers.
         """
-        self._wards, self._shelf, self._speaker, self._clips = wards, shelf, speaker, clips
+        self._shelf, self._speaker, self._clips = shelf, speaker, clips
+        self._wards: dict[str, list[Ward]] = {}
         self._allowed, self._ca_file = allowed, ca_file
         self._candidates: dict[str, Candidate] = {}
-        self._names = {ward.name: name for name, mine in wards.items() for ward in mine}
+        self._names: dict[str, str] = {}
         self._errands = Errands()
         self.close = self._errands.close
+
+    def admit(self, name: str, ward: Ward) -> None:
+        """A machine is judged by the model of this name on the shelf; by none on it, if that is empty."""
+        if name:
+            self._wards.setdefault(name, []).append(ward)
+            self._names[ward.name] = name
+
+    def unready(self, name: str, mind: Mind) -> str:
+        """Why a machine with this mind cannot be admitted now; empty when it can."""
+        c, others = self._candidates.get(name), {ward.digest for ward in self._wards.get(name, ())}
+        if c and c.stage in {*MOVING, Stage.WATCH}:
+            return f"{name} is changing ({c.stage}, {_short(c.model)})"
+        return f"{name} is another model by now" if others - {mind.digest} else ""
 
     def fell(self, fallen: Fallen) -> None:
         """Tell of a model that could not be used when the daemon began."""

@@ -335,6 +335,15 @@ def bench(
 
 
 @app.command()
+def bench_start(rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
+    """Time a cold start to the first score, and its memory, against the import of torch alone, in turn."""
+    from train.pack.bench import bench_start as measure  # noqa: PLC0415
+
+    for start in measure(rounds):
+        print(f"{start.what:48} {start.seconds:6.2f} s  {start.memory_bytes / 1e6:6.0f} MB")
+
+
+@app.command()
 def bench_epoch(
     data: Data,
     recipe: Annotated[str, typer.Option(help="A recipe that trains.")] = "grhd",

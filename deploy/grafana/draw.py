@@ -142,6 +142,12 @@ FLEET = Dashboard(
             "state-timeline",
         ),
         Panel(
+            "Machines that nothing judges",
+            ((f"edge_asd_machine_absent{{{NODE}}} == 1 or on () vector(0)", "{{instance}} {{machine}}"),),
+            "Their model cannot be opened; tried again each minute.",
+            "state-timeline",
+        ),
+        Panel(
             "Microphones that are not well",
             (
                 (

@@ -108,9 +108,9 @@ class Metrics:
         self._ear_before: dict[str, tuple[int, int]] = {}
         self._states: dict[str, State] = {}
         for source in sources:
-            self._begin_source(source)
+            self.begin_source(source)
         for label in machines:
-            self._begin_machine(label)
+            self.begin_machine(label)
 
     # What the daemon calls
 
@@ -136,6 +136,10 @@ class Metrics:
     def lost_to(self, source: str, reason: str, samples: int) -> None:
         """Samples that were lost for another reason: ``gap`` or ``restart``."""
         self._lost.labels(source, reason).inc(samples)
+
+    def absent(self, machine: str, *, absent: bool) -> None:
+        """Whether a machine cannot be judged for want of a bundle that can be opened."""
+        self._absent.labels(machine).set(absent)
 
     def paced(self, source: str, rate: int, effective: float) -> None:
         """Hertz of a source, as it is used and as the monotonic clock has it."""
@@ -307,6 +311,7 @@ class Metrics:
 
     def _declare_scores(self) -> None:
         labels = ("machine", "model", "version", "sha256", "backend", "precision")
+        self._absent = self._gauge("machine_absent", "1 while the machine's bundle cannot be opened.", "machine")
         self._model = self._gauge("model_info", "Bundle that a machine is judged by.", *labels)
         self._unsigned = self._gauge("unsigned_models", "Models in use that nobody who is trusted signed.")
         self._machine = self._gauge("machine_info", "Source that a machine is heard by.", "machine", "source")
@@ -360,7 +365,8 @@ class Metrics:
         self._model.labels(*astuple(label)).set(1)
         self._inference.labels(label.model)
 
-    def _begin_source(self, source: str) -> None:
+    def begin_source(self, source: str) -> None:
+        """Every series of a source is there before anything is heard."""
         counters, gauges = (self._overflows, self._clipped), (self._rate, self._effective)
         for series in (self._frames, self._last_frame, self._level, self._fill, *counters, *gauges):
             series.labels(source)
@@ -371,9 +377,11 @@ class Metrics:
         self.source_state(source, SourceState.RECOVERING)
         self._level.labels(source).set(-120.0)
 
-    def _begin_machine(self, label: MachineLabel) -> None:
+    def begin_machine(self, label: MachineLabel) -> None:
+        """Every series of a machine is there before anything is scored."""
         machine = label.machine
         self._name(label)
+        self.absent(machine, absent=False)
         self.shadowed(machine, None)
         for histogram in (self._distribution, self._latency):
             histogram.labels(machine)
