@@ -19,10 +19,11 @@ from rich.table import Table
 from edge_asd.bundles import bundles
 from edge_asd.clips import clips
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.labels import labels
 from edge_asd.lessons import export_learnt, learn
 from edge_asd.models import models
 from edge_asd.observe.log import start_logging
-from edge_asd.operate import alarm, events
+from edge_asd.operate import alarm, events, judge
 from edge_asd.screen import Json, show
 from edge_asd.survey import commission
 
@@ -263,6 +264,8 @@ def cost(
 
 
 app.command()(events)
+app.command("label")(judge)
+app.command()(labels)
 app.command()(commission)
 app.command()(learn)
 models.command()(export_learnt)

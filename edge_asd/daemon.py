@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.drift import Chart
 from edge_asd.baseline import Baselines, bind
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import Opener
@@ -33,6 +34,7 @@ from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError
+from edge_asd.feedback import Feedback
 from edge_asd.herald import Herald
 from edge_asd.model.opening import INSTALLED, open_model, shelf, unsigned
 from edge_asd.muster import Muster
@@ -165,6 +167,7 @@ class Daemon:
         self._store = self._open_store()
         self._gate = Gate(self._topics, self.wards.keys(), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
+        self.feedback = Feedback(config.state_dir)
         self._herald = Herald(
             self,
             config,
@@ -208,6 +211,7 @@ class Daemon:
         self._serve()
         self._attend()
         self._succession.attend()
+        self.feedback.attend()
         self._muster_late()
         self.desk.elapse()
         self._herald.tell()
@@ -405,6 +409,7 @@ class Daemon:
             log.info("metrics.listening", extra={"port": server.port})
         stack.callback(self._store.close)
         stack.callback(self._succession.close)
+        stack.callback(self.feedback.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
             birth = (self._herald.birth,) if self._herald.birth else ()
@@ -503,9 +508,8 @@ class Daemon:
         policy, windows = settings.alarm.policy(mind.threshold), mind.listener.windows
         voice = Voice(self._config.node, name, settings.source, mind.model, windows.sample_rate, windows.clip, policy)
         ear = self.ears[settings.source]
-        return Ward(
-            name, ear, mind.listener, voice, self.clock.monotonic(), policy.threshold, mind.digest, mind.unsigned
-        )
+        now, chart = self.clock.monotonic(), Chart.of(windows.clip / windows.sample_rate)
+        return Ward(name, ear, mind.listener, voice, now, policy.threshold, mind.digest, mind.unsigned, chart=chart)
 
     def _together(self, reference: str, machines: Collection[str]) -> dict[str, Mind]:
         """What machines are judged by: all by one bundle, or all by the installed one before it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edge_asd.alarm import alarm as acts
+from edge_asd.alarm import drift
 from edge_asd.alarm.alarm import Suppression, Transition
 from edge_asd.alarm.flood import observe, tick
 from edge_asd.deliver.command import (
@@ -45,6 +46,7 @@ from edge_asd.deliver.store import Change
 from edge_asd.deliver.topic import wire
 from edge_asd.deliver.voice import NOBODY, Act, Stamp, flood_event
 from edge_asd.errors import AlarmRefused, AudioError, BundleError, CommandRefused, UpdateRefused
+from edge_asd.judgement import Judgement
 from edge_asd.observe.clock import clock_synced
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from edge_asd.deliver.payload import AlarmState, Health, ThresholdSet
     from edge_asd.deliver.publisher import Publisher
     from edge_asd.deliver.store import Store
+    from edge_asd.feedback import Feedback
     from edge_asd.observe.clock import Clock
     from edge_asd.observe.metric import Metrics
     from edge_asd.score.clip import ClipScore
@@ -74,6 +77,8 @@ KEEP_S = 60.0
 """how often the time left of shelving is written down"""
 EPISODE = {Transition.ACTIVATED, Transition.RETURNED, Transition.LATCHED, Transition.CHATTERING}
 """what a flood holds back; what an operator does is always told"""
+BESIDE_THE_POINT = {Suppression.BY_DESIGN, Suppression.OUT_OF_SERVICE}
+"""the machine is off, or being worked at: it says nothing of its usual days"""
 
 
 class Node(Protocol):
@@ -83,6 +88,7 @@ class Node(Protocol):
     boot_id: str
     metrics: Metrics
     publisher: Publisher
+    feedback: Feedback
 
     def health(self) -> Health:
         """How it is."""
@@ -131,6 +137,7 @@ class Desk:
         if text := self._store.recall().get(ward.name):
             ward.recall(text)
         self._node.metrics.alarm(ward.name, ward.alarm)
+        self._show_drift(ward)
 
     def introduce(self) -> None:
         """Tell each alarm as it stands."""
@@ -148,7 +155,10 @@ class Desk:
         ward.alarm, transitions = acts.advance(ward.policy, before, clip.surprise, clip.start)
         if ward.alarm.active is not before.active:
             ward.since = ward.when(ward.alarm.since or 0, now)
-        self._announce(ward, transitions, ward.when(clip.start + clip.samples, now))
+        ended = ward.when(clip.start + clip.samples, now)
+        self._announce(ward, transitions, ended)
+        if not ward.alarm.active and ward.alarm.suppression not in BESIDE_THE_POINT:
+            self._follow(ward, clip, ended)
         return transitions
 
     def elapse(self) -> None:
@@ -175,6 +185,24 @@ class Desk:
             for transition in transitions:
                 self._tell(draft, ward, transition, at)
             self._keep(draft, ward)
+
+    def _follow(self, ward: Ward, clip: ClipScore, at: datetime) -> None:
+        """See whether the scores change slowly; once an hour of them is full, it is written down."""
+        ward.drift, shift = drift.observe(ward.chart, ward.drift, clip.score)
+        if ward.drift.scores:
+            return
+        draft = _Draft()
+        if shift:
+            event = ward.voice.drift(self._next(at), ward.standing, shift)
+            draft.events.append(self._gate.topics.event(event))
+            level = logging.WARNING if shift.begins else logging.INFO
+            said = {"machine": ward.name, "before": shift.before, "now": shift.now, "advice": shift.advice}
+            log.log(level, f"score.{event.event}", extra=said)  # noqa: G004 - a name
+        self._keep(draft, ward)
+        self._show_drift(ward)
+
+    def _show_drift(self, ward: Ward) -> None:
+        self._node.metrics.drifting(ward.name, drift.reach(ward.chart, ward.drift), lasting=ward.drift.lasting)
 
     def _tell(self, draft: _Draft, ward: Ward, transition: Transition, at: datetime) -> None:
         held, notice = self._hold(ward, transition)
@@ -295,8 +323,7 @@ class Desk:
                 ward.heed(request.value)
                 event = ward.voice.threshold(self._next(now), ward.standing, act, own=request.value is not None)
             case Label():
-                label = Labelled(event_id=self._judged(request, ward), verdict=request.verdict, fault=request.fault)
-                event = ward.voice.label(self._next(now), ward.standing, act, label)
+                return self._label(draft, request, ward, act)
             case Snapshot():
                 return self._node.snapshot(ward, request.seconds)
             case _:
@@ -307,15 +334,41 @@ class Desk:
         draft.events.append(self._gate.topics.event(event))
         return cast("ThresholdSet | Labelled", event.detail)
 
-    def _judged(self, request: Label, ward: Ward) -> str:
-        event_id = request.event_id or ward.raised_by
-        if event_id is None or not self._known(ward, event_id):
-            msg = f"event_id: {event_id} is no event of {ward.name} that is remembered; `edge-asd events` lists them"
-            raise CommandRefused(msg, Refusal.INVALID, request.transaction)
-        return event_id
+    def _label(self, draft: _Draft, request: Label, ward: Ward, act: Act) -> Labelled:
+        """Keep what was said of an alarm; said before, it is no event."""
+        now, told = self._node.clock.wall(), self._judged(request, ward)
+        alarm_id, windows = told["alarm_id"], ward.listener.windows
+        judgement = Judgement(
+            machine=ward.name,
+            alarm_id=alarm_id,
+            verdict=request.verdict,
+            fault=request.fault,
+            comment=act.comment,
+            by=act.by,
+            labelled=rfc3339(now),
+            clip_s=windows.clip / windows.sample_rate,
+            event=self._told(ward, alarm_id) or told,
+        )
+        news, sound = self._node.feedback.keep(ward, judgement), self._node.feedback.audible(alarm_id)
+        label = Labelled(
+            event_id=told["id"], verdict=request.verdict, fault=request.fault, alarm_id=alarm_id, sound=sound
+        )
+        if news:
+            draft.events.append(self._gate.topics.event(ward.voice.label(self._next(now), ward.standing, act, label)))
+        return label
 
-    def _known(self, ward: Ward, event_id: str) -> bool:
-        return any(json.loads(entry.body).get("id") == event_id for entry in self._store.history(machine=ward.name))
+    def _judged(self, request: Label, ward: Ward) -> dict[str, Any]:
+        event_id = request.event_id or ward.raised_by
+        told = self._told(ward, event_id) if event_id else None
+        if told is None or not told.get("alarm_id"):
+            msg = f"event_id: {event_id} is no event of an alarm of {ward.name} that is remembered; "
+            raise CommandRefused(msg + "`edge-asd events` lists them", Refusal.INVALID, request.transaction)
+        return told
+
+    def _told(self, ward: Ward, event_id: str) -> dict[str, Any] | None:
+        """The event of that id, as the journal has it."""
+        bodies = (json.loads(entry.body) for entry in self._store.history(machine=ward.name))
+        return next((body for body in bodies if body.get("id") == event_id), None)
 
     def _of_node(self, request: Request) -> Health | Models | None:
         match request:

@@ -312,6 +312,15 @@ MACHINES = Dashboard(
             "The mean score of an hour beside that of the same hour last week: same shift, same product?",
         ),
         Panel(
+            "Drift",
+            (
+                (f"edge_asd_score_drift_ratio{{{MACHINE}}}", "{{machine}}"),
+                (f"edge_asd_score_drifting{{{MACHINE}}}", "{{machine}} drifts"),
+            ),
+            "How far the days have gone from the machine's first weeks; at 1 it is told, below 0.5 over. No alarm.",
+            width=24,
+        ),
+        Panel(
             "Alarm",
             ((f"edge_asd_alarms{{{MACHINE}}} == 1", "{{machine}} {{edge_asd_alarm_state}}"),),
             "Its state; unacked wants somebody.",

@@ -214,6 +214,11 @@ class Metrics:
             self._transitions.labels(machine, alarm.state).inc()
         self._states[machine] = alarm.state
 
+    def drifting(self, machine: str, reach: float, *, lasting: bool) -> None:
+        """How far the days of a machine's scores have gone, 1 being a drift, and whether one lasts."""
+        self._reach.labels(machine).set(reach)
+        self._drifting.labels(machine).set(lasting)
+
     def flooded(self, *, lasting: bool) -> None:
         """Whether alarms come too fast to be told one by one."""
         self._flood.set(lasting)
@@ -332,6 +337,8 @@ class Metrics:
         self._suppressions = self._gauge(
             "alarm_suppression", "Why an alarm is kept from people.", "machine", "edge_asd_alarm_suppression"
         )
+        self._reach = self._gauge("score_drift_ratio", "How far scores have drifted, 1 is told.", "machine")
+        self._drifting = self._gauge("score_drifting", "1 while scores are not as they were.", "machine")
         self._flood = self._gauge("alarm_flood", "1 while alarms are told together.")
         self._commands = self._counter("commands_total", "Commands of operators.", "verb", "outcome")
         for verb, outcome in product((*Verb, STRANGE), OUTCOMES):
@@ -384,6 +391,7 @@ class Metrics:
             for outcome in outcomes:
                 counter.labels(machine, outcome)
         self.alarm(machine, Alarm())
+        self.drifting(machine, 0.0, lasting=False)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"edge_asd_{name}", text, labels, registry=self.registry)
