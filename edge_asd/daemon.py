@@ -36,12 +36,14 @@ from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError
 from edge_asd.feedback import Feedback
 from edge_asd.herald import Herald
+from edge_asd.learn.notebook import Notebook, overlaid
 from edge_asd.model.opening import INSTALLED, open_model, shelf, unsigned
 from edge_asd.muster import Muster
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
 from edge_asd.recorder import Recorder
+from edge_asd.school import Lessons, School
 from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.queue import Piece
 from edge_asd.signal.level import measure
@@ -184,6 +186,7 @@ class Daemon:
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
         self._succession = self._begin_succession()
+        self._school = School(config.state_dir, self.wards.values(), self, self._succession.trying)
         self._control: Control | None = None
         self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
@@ -212,6 +215,7 @@ class Daemon:
         self._attend()
         self._succession.attend()
         self.feedback.attend()
+        self._school.attend()
         self._muster_late()
         self.desk.elapse()
         self._herald.tell()
@@ -291,6 +295,7 @@ class Daemon:
         return served
 
     def _score(self, ward: Ward, piece: Piece) -> None:
+        self._school.before(ward, piece.start)
         begins = self._succession.before(ward, piece.start)
         try:
             results = ward.listener.push(piece.block)
@@ -303,6 +308,7 @@ class Daemon:
                 self.metrics.late(ward.name, max(self.clock.monotonic() - piece.heard_at, 0.0))
         scores = [r for r in results if isinstance(r, ClipScore) and ward.ear.fit(r.start)]
         self._succession.after(ward, piece, scores, begins=begins)
+        self._school.after(ward, piece, scores, begins=begins)
 
     def _fail(self, ward: Ward, error: Exception) -> None:
         """Give up the clip in progress and try again with the next; said once, and as long as it lasts."""
@@ -410,6 +416,7 @@ class Daemon:
         stack.callback(self._store.close)
         stack.callback(self._succession.close)
         stack.callback(self.feedback.close)
+        stack.callback(self._school.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
             birth = (self._herald.birth,) if self._herald.birth else ()
@@ -533,12 +540,31 @@ class Daemon:
         Raises:
             BundleError: not with this bundle.
         """
-        settings, model = self._config.machines[machine], _model(bundle)
-        thresholds = bundle.manifest.heads[bundle.key(settings.head)].thresholds
-        policy = settings.alarm.policy(thresholds.alarm_for(settings.alarm.on_delay))
-        listener = self._timed(bundle.scorer(settings.head), model)
+        settings = self._config.machines[machine]
+        bundle.scorer(settings.head)  # a head that was learned here speaks only through a bundle that is proven
+        key = bundle.key(settings.head)
+        return self._mind(machine, overlaid(self._config.state_dir, machine, bundle, key), key)
+
+    def _mind(self, machine: str, known: Bundle, key: str) -> Mind:
+        settings = self._config.machines[machine]
+        policy = settings.alarm.policy(known.manifest.heads[key].thresholds.alarm_for(settings.alarm.on_delay))
+        model = _model(known)
+        listener = self._timed(known.listener(key), model)
         listener.alarm = policy.threshold
-        return Mind(listener, model, policy.threshold, bundle.digest, unsigned(bundle))
+        return Mind(listener, model, policy.threshold, known.digest, unsigned(known))
+
+    def learned(self, machine: str) -> Lessons:
+        """What is learned of a machine, proven on this computer; from any thread.
+
+        Raises:
+            BundleError: its bundle cannot be used.
+            UpdateRefused: what is learned cannot be read.
+        """
+        settings, state = self._config.machines[machine], self._config.state_dir
+        bundle = open_model(settings.bundle, state, self._trust, self._engine.open)
+        found, key = Notebook.of(state, machine).candidate(bundle) if state else None, bundle.key(settings.head)
+        waits = found[1].over(bundle, found[0]) if found and found[1].note.key == key else None
+        return Lessons(self.mind(machine, bundle), self._mind(machine, waits, key) if waits else None)
 
     def switched(self, ward: Ward) -> None:
         """A machine is judged by another model from now on."""

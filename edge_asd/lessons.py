@@ -28,7 +28,7 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deplo
 Machine = Annotated[str, typer.Argument(help="As the config names it.")]
 INTERRUPTED = 130
 """what a shell reports of Ctrl-C"""
-RESTART = "a running daemon takes it from its next start on: systemctl restart edge-asd"
+TAKEN_UP = "a running daemon takes that up within 10 s, between two clips"
 
 
 class Action(StrEnum):
@@ -65,7 +65,7 @@ def learn(
     print(json.dumps(asdict(proposal)) if as_json else _said(proposal))
     if yes or (not as_json and typer.confirm("use it from now on?", err=True)):
         _notebook(config, machine).commit()
-        print(f"committed {machine} {proposal.number}; {RESTART}", file=sys.stderr)
+        print(f"committed {machine} {proposal.number}; {TAKEN_UP}", file=sys.stderr)
     else:
         print(f"kept as candidate {proposal.number}: edge-asd learn {machine} commit", file=sys.stderr)
 
@@ -154,4 +154,4 @@ def _tell_slots(machine: str, slots: Slots, *, as_json: bool) -> None:
         return
     candidate = f"candidate {slots.candidate}" if slots.candidate else "no candidate"
     in_use = f"learned head {slots.active}" if slots.active else "the bundle's own head"
-    print(f"{machine}: {in_use} is in use, {candidate}; {RESTART}")
+    print(f"{machine}: {in_use} is in use, {candidate}; {TAKEN_UP}")

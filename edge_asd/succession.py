@@ -195,6 +195,11 @@ class Succession:
         if c and c.stage in SPEAKS and ward.digest == c.model.digest:
             c.fail(ward.name, error)
 
+    def trying(self, ward: Ward) -> bool:
+        """Whether another model hears along with a machine, or is about to speak for it."""
+        c = self._of(ward)
+        return c is not None and (ward.name in c.beside or ward.name in c.due)
+
     def _of(self, ward: Ward) -> Candidate | None:
         return self._candidates.get(self._names.get(ward.name, ""))
 

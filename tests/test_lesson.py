@@ -13,6 +13,7 @@ import soundfile
 
 from edge_asd.bundle import open_bundle
 from edge_asd.config import Config
+from edge_asd.daemon import Daemon, Nobody
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.learn.notebook import Notebook, Slots
@@ -22,6 +23,8 @@ from tests.example import MACHINE, bundle, noise
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_asd.alarm.alarm import Policy
+    from edge_asd.score.clip import ClipScore
 
 RATE = 16_000
 LOUD = noise(7, 40 * RATE, level=0.15)
@@ -43,6 +46,25 @@ def learned(folder: Path, sound: np.ndarray, minutes: float = 0.5, add: str | No
 
 def notebook(folder: Path) -> Notebook:
     return Notebook.of(folder / "state", "press")
+
+
+class Ears(Nobody):
+    """Hears what a daemon says of each clip."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[float, float]] = []
+
+    def scored(self, machine: str, clip: ClipScore, policy: Policy) -> None:  # noqa: ARG002 - there is one
+        """Keep it."""
+        self.said.append((clip.surprise, policy.threshold))
+
+
+def judged(folder: Path, sound: np.ndarray) -> tuple[str, list[tuple[float, float]]]:
+    """Version of the model by which a daemon that starts now judges this sound; surprise and threshold of each clip."""
+    ears = Ears()
+    daemon = Daemon(config(folder, sound), ears)
+    daemon.run()
+    return daemon.wards["press"].voice.model.version, ears.said
 
 
 def test_a_lesson_tells_what_it_covers_and_proposes_a_threshold(tmp_path: Path) -> None:
@@ -125,6 +147,21 @@ def test_no_machine_and_no_state_folder_are_refused(tmp_path: Path) -> None:
         attend(settings, "saw", 1, progress=lambda *_: None)
     with pytest.raises(ConfigError, match="state_dir is off"):
         attend(settings.model_copy(update={"state_dir": None}), "press", 1, progress=lambda *_: None)
+
+
+def test_a_daemon_judges_by_what_was_committed_and_by_the_bundle_again_once_that_is_undone(tmp_path: Path) -> None:
+    fresh = noise(55, 10 * RATE, level=0.15)
+    learned(tmp_path, LOUD)
+    version, before = judged(tmp_path, fresh)  # a candidate changes nothing
+    assert version == "1.2.3"
+    notebook(tmp_path).commit()
+    version, after = judged(tmp_path, fresh)
+    assert version == "1.2.3+learnt.1"
+    notebook(tmp_path).undo()
+    assert judged(tmp_path, fresh) == ("1.2.3", before)
+    assert min(surprise for surprise, _ in before) > max(surprise for surprise, _ in after)
+    assert all(surprise > threshold for surprise, threshold in before)
+    assert not any(surprise > threshold for surprise, threshold in after)
 
 
 # As typed -------------------------------------------------------------------------------------------------------------

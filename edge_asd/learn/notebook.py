@@ -102,6 +102,11 @@ class Notebook:
         number = self.slots().active
         return (number, read_overlay(self.path(number), bundle)) if number else None
 
+    def candidate(self, bundle: Bundle) -> tuple[int, Overlay] | None:
+        """The one that waits to be committed, over this bundle; raises what :meth:`active` does."""
+        number = self.slots().candidate
+        return (number, read_overlay(self.path(number), bundle)) if number else None
+
     # What changes it
 
     def propose(self, note: Note, learnt: Learnt) -> Slots:
