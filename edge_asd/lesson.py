@@ -13,11 +13,13 @@ import numpy as np
 from edge_asd.commission import judge, record
 from edge_asd.deliver.message import rfc3339
 from edge_asd.errors import AudioError, BundleError, ConfigError
+from edge_asd.judgement import lesson
 from edge_asd.learn.fit import Goal, learn
 from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.learn.notebook import Notebook
 from edge_asd.learn.overlay import Note
 from edge_asd.model.opening import open_model
+from edge_asd.score.forgetting import remember
 from edge_asd.signal.profile import profile
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from edge_asd.bundle import Bundle
     from edge_asd.commission import Finding
     from edge_asd.config import Config
+    from edge_asd.judgement import Lesson
     from edge_asd.learn.fit import Learnt
+    from edge_asd.score.head import Head
     from edge_asd.score.part import Evidence
 
     Progress = Callable[[Memory, float], None]
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 KEPT_S = 60.0
 """of sound that is judged; all before is forgotten but for its features"""
+FALSE_ALARMS = "false alarms"
+"""operating point of the clips of alarms that somebody judged false"""
 SAVE_S = 5.0
 """of time between two moments at which what was heard is put on the disk"""
 OWED = frozenset({"sound", "headroom"})
@@ -102,6 +108,8 @@ class Proposal:
     """learned from"""
     left_out: tuple[str, ...]
     """parts of the bundle's head that only training can fit"""
+    refused: str
+    """why false alarms were not learned as normal clips; empty when they were, or there are none"""
 
 
 def attend(config: Config, machine: str, minutes: float, add: str | None = None, *, progress: Progress) -> Proposal:
@@ -146,7 +154,8 @@ def attend(config: Config, machine: str, minutes: float, add: str | None = None,
         raise AudioError(msg)
     together = _joined(pupil.known, pupil.heard)
     goal = Goal(clip_s, settings.alarm.on_delay)
-    learnt = learn(bundle.heads[key], together, goal)
+    judged = lesson(state, machine, bundle.digest)
+    learnt, refused = _taught(bundle.heads[key], _speaking(notebook, bundle, key), together, judged, goal)
     note = Note(
         machine=machine,
         bundle_sha256=bundle.digest,
@@ -156,7 +165,7 @@ def attend(config: Config, machine: str, minutes: float, add: str | None = None,
         points=learnt.memory.counts(),
     )
     slots = notebook.propose(note, learnt)
-    return _proposal(pupil, learnt, slots.last, minutes, clip_s)
+    return _proposal(pupil, learnt, slots.last, minutes, clip_s, refused)
 
 
 def state_of(config: Config, machine: str) -> Path:
@@ -175,7 +184,7 @@ def _pupil(notebook: Notebook, bundle: Bundle, key: str, add: str | None) -> Cal
     point, known = add or FIRST, Memory()
     if add is not None:
         known = _active(notebook, bundle, key)
-        if add == FIRST or add in known.points or "\n" in add:
+        if add in {FIRST, FALSE_ALARMS} or add in known.points or "\n" in add:
             names = ", ".join(known.counts())
             msg = f"--add {add!r}: the operating points {names} are known already; choose another name, in one line"
             raise ConfigError(msg)
@@ -196,6 +205,25 @@ def _active(notebook: Notebook, bundle: Bundle, key: str) -> Memory:
     return found[1].memory
 
 
+def _speaking(notebook: Notebook, bundle: Bundle, key: str) -> Head:
+    """By which the machine is judged now."""
+    found = notebook.active(bundle)
+    return found[1].head if found and found[1].note.key == key else bundle.heads[key]
+
+
+def _taught(base: Head, now: Head, memory: Memory, judged: Lesson, goal: Goal) -> tuple[Learnt, str]:
+    """With the false alarms as normal clips, unless the machine's known faults would not be heard any more; why not."""
+    plain, taught = learn(base, memory, goal), memory
+    for clips in judged.normals.values():
+        for clip in clips:
+            taught = taught if taught.knows(clip) else taught.with_clip(clip, FALSE_ALARMS)
+    if len(taught) == len(memory):
+        return plain, ""
+    learnt = learn(base, taught, goal)
+    reason = remember(now, learnt.head, judged.faults, learnt.card.thresholds.alarm).reason
+    return (plain, reason) if reason else (learnt, "")
+
+
 def _refuse_unfit(findings: list[Finding], notebook: Notebook, pupil: Pupil, before: Memory) -> None:
     """AudioError where the sound is not fit; then what was heard since the last interruption is forgotten."""
     unfit = [f"{finding.what}: {finding.said}" for finding in findings if finding.what in OWED and not finding.well]
@@ -212,7 +240,7 @@ def _joined(known: Memory, heard: Memory) -> Memory:
     return Memory(known.points + heard.points, features)
 
 
-def _proposal(pupil: Pupil, learnt: Learnt, number: int, minutes: float, clip_s: float) -> Proposal:
+def _proposal(pupil: Pupil, learnt: Learnt, number: int, minutes: float, clip_s: float, refused: str) -> Proposal:
     at = learnt.card.thresholds
     surprises = [learnt.head.calibration.surprise(score) for score in learnt.scores]
     return Proposal(
@@ -229,4 +257,5 @@ def _proposal(pupil: Pupil, learnt: Learnt, number: int, minutes: float, clip_s:
         over=sum(surprise >= at.alarm for surprise in surprises),
         clips=len(surprises),
         left_out=learnt.left_out,
+        refused=refused,
     )

@@ -145,6 +145,7 @@ def _said(proposal: Proposal) -> str:
     ]
     lines += [f"{proposal.repeated} clips were heard before, and do not count"] if proposal.repeated else []
     lines += [f"left out, for only training can fit it: {name}" for name in proposal.left_out]
+    lines += [f"false alarms are not learned: {proposal.refused}"] if proposal.refused else []
     return "\n".join(lines)
 
 

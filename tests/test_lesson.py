@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +16,12 @@ from edge_asd.bundle import open_bundle
 from edge_asd.config import Config
 from edge_asd.daemon import Daemon, Nobody
 from edge_asd.errors import AudioError, BundleError, ConfigError
+from edge_asd.judgement import Judgement, hear, keep
 from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.learn.notebook import Notebook, Slots
-from edge_asd.lesson import Proposal, attend
+from edge_asd.lesson import FALSE_ALARMS, Proposal, attend
+from edge_asd.observe.evidence import FOLDER as SOUNDS
+from edge_asd.observe.evidence import Archive
 from tests.example import MACHINE, bundle, noise
 
 if TYPE_CHECKING:
@@ -128,6 +132,30 @@ def test_an_operating_point_can_be_added_once_something_is_learned_and_once_only
     notebook(tmp_path).commit()
     with pytest.raises(ConfigError, match="the operating points first, hot are known already"):
         learned(tmp_path, LOUD, add="hot")
+
+
+def labelled(folder: Path, seed: int, *, verdict: bool) -> None:
+    """Somebody said of an alarm, ten times as loud as what the bundle knows, what it was."""
+    state, toy, alarm_id = folder / "state", open_bundle(bundle(folder / "toy.asd")), f"b-event-{seed}"
+    told = {"fault": None, "comment": None, "by": None, "labelled": "2026-11-25T12:00:00.000Z", "event": {}}
+    judgement = Judgement(machine="press", alarm_id=alarm_id, verdict=verdict, clip_s=1.0, **told)
+    about = {"event_id": alarm_id, "alarm_begins_s": 0.0}
+    archive, at = Archive(state / SOUNDS, 10**7), datetime(2026, 11, 25, 12, 0, seed, tzinfo=UTC)
+    archive.keep("press", np.clip(noise(seed, 3 * RATE, level=0.5), -1, 1), RATE, at, about)
+    keep(state, judgement)
+    hear(state, judgement, toy.scorer(), toy.digest)
+
+
+def test_false_alarms_are_learned_as_normal_unless_a_fault_that_is_known_would_go_unheard(tmp_path: Path) -> None:
+    labelled(tmp_path, 1, verdict=False)
+    proposal = learned(tmp_path, LOUD)
+    assert (proposal.points, proposal.refused) == ({FIRST: 30, FALSE_ALARMS: 3}, "")
+
+    labelled(tmp_path, 2, verdict=True)
+    proposal = learned(tmp_path, LOUD)
+    assert proposal.points == {FIRST: 30}
+    assert proposal.refused.startswith("1 of 1 known faults would not be heard any more")
+    assert "b-event-2 from " in proposal.refused
 
 
 def test_a_lesson_on_something_else_must_be_over(tmp_path: Path) -> None:
