@@ -63,11 +63,10 @@ def learn(
         return
     proposal = _listened(config, machine, minutes, add)
     print(json.dumps(asdict(proposal)) if as_json else _said(proposal))
+    print(f"kept as candidate {proposal.number}: edge-asd learn {machine} commit", file=sys.stderr)
     if yes or (not as_json and typer.confirm("use it from now on?", err=True)):
         _notebook(config, machine).commit()
         print(f"committed {machine} {proposal.number}; {TAKEN_UP}", file=sys.stderr)
-    else:
-        print(f"kept as candidate {proposal.number}: edge-asd learn {machine} commit", file=sys.stderr)
 
 
 def export_learnt(

@@ -160,8 +160,11 @@ class Notebook:
         return Memory()
 
     def keep_heard(self, memory: Memory, digest: str, key: str) -> None:
-        """For the same command to go on with."""
+        """For the same command to go on with; of nothing there is no lesson."""
         with self._change():
+            if not len(memory):
+                (self.folder / LESSON).unlink(missing_ok=True)
+                return
             listener = np.frombuffer(_listener(digest, key), np.uint8)
             content = {name: np.ascontiguousarray(value) for name, value in memory.tensors().items()}
             self._settle(LESSON, save({**content, "listener": listener.copy()}))

@@ -115,6 +115,9 @@ def test_a_lesson_that_is_not_over_goes_on_with_the_same_listener_alone(toy: Bun
     np.testing.assert_array_equal(again.features["mean"], memory.features["mean"])
     assert len(notebook.heard(toy.digest, "another/head/00")) == 0
     assert len(notebook.heard("another digest", MACHINE)) == 0
+    notebook.keep_heard(Memory(), toy.digest, MACHINE)
+    assert not (notebook.folder / LESSON).exists()
+    notebook.keep_heard(memory, toy.digest, MACHINE)
     notebook.propose(*taught(toy, 0))
     assert not (notebook.folder / LESSON).exists()
 
