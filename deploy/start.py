@@ -25,12 +25,18 @@ SERVICES = ("mosquitto", "prometheus")
 TEST_PACKAGES = (
     *SERVICES,
     "mosquitto-clients",
+    "curl",
+    "openssl",
     "pulseaudio",
     "pulseaudio-utils",
     "libasound2-plugins",
     "libportaudio2",
     "procps",
     "systemd",
+    "systemd-container",
+    "debootstrap",
+    "qemu-user-static",
+    "binfmt-support",
 )
 INSTALL = """set -e
 export DEBIAN_FRONTEND=noninteractive

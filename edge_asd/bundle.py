@@ -1,19 +1,16 @@
 """The one file that travels from ``train`` to a device (architecture, decision 4).
 
 ``NAME.asd`` is a stored zip: ``manifest.json``, ``heads.safetensors``, ``golden.safetensors``, ``CARD.md`` and,
-when there is a network, ``backbone.int8.onnx`` and for diagnosis ``backbone.fp32.onnx``. No pickle, no code.
-Opening it checks every digest; asking it for a head replays that head's golden waveform. What its training clips
-scored, in ``normals.safetensors``, is for who fuses bundles into an ensemble; a device learns from it what they are
-called.
+when there is a network, ``backbone.int8.onnx`` and for diagnosis ``backbone.fp32.onnx``; where somebody vouches for it,
+``manifest.sig``. No pickle, no code. Opening it checks every digest, and the signature where that is asked for; asking
+it for a head replays that head's golden waveform. What its training clips scored, in ``normals.safetensors``, is for
+who fuses bundles into an ensemble; a device learns from it what they are called.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +28,7 @@ from pydantic import (
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from edge_asd.archive import read_archive, store
 from edge_asd.errors import BundleCorrupt, BundleError, GoldenMismatch, HeadUnknown
 from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import QUANTILES, Calibration
@@ -39,11 +37,14 @@ from edge_asd.score.listener import Listener
 from edge_asd.score.part import DETECTORS, STATISTICS, Part, PartSpec
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
+from edge_asd.signature import LONGEST, SIGNATURE, read_seal, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from edge_asd.signature import Seal, Trust
 
     Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -51,8 +52,8 @@ BUILTIN = Path(__file__).parent / "builtin.asd"
 """The bundle in the package: learned from rendered machines only (decision 13)."""
 MANIFEST, HEADS, GOLDEN, CARD = "manifest.json", "heads.safetensors", "golden.safetensors", "CARD.md"
 NORMALS = "normals.safetensors"
-LARGEST = 256 * 2**20
-"""bytes a bundle may hold: more is a mistake or an attack"""
+LIMITS: Mapping[str, int] = {MANIFEST: 4 * 2**20, SIGNATURE: LONGEST}
+"""bytes of what is read before anybody vouches for it"""
 TOLERANCE = 0.1
 """how far a z-score may move between graphs, providers and machines (decision 5)"""
 Precision = Literal["int8", "fp32"]
@@ -188,6 +189,8 @@ class Bundle:
     precision: Precision
     heads: Mapping[str, Head]
     golden: Mapping[str, Golden]
+    signer: str | None = None
+    """id of the trusted key that signed it; None where nobody did, or nobody asked"""
 
     def key(self, name: str | None) -> str:
         """The head meant by a name; None will do when there is only one.
@@ -243,14 +246,29 @@ def golden_scores(listener: Listener, waveform: NDArray[np.int16]) -> NDArray[np
     return np.array([verdict.score, *(part.z for part in verdict.parts)])
 
 
-def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What lies in a bundle: digests hold, nothing is unpacked."""
+
+    manifest: Manifest
+    files: dict[str, bytes]
+    """all others by name, without the signature"""
+    signer: str | None
+    """id of the trusted key that signed it; None where nobody did, or nobody asked"""
+
+
+def open_bundle(path: Path, precision: Precision | None = None, trust: Trust | None = None) -> Bundle:
     """Open and verify a bundle, with the graph its heads belong to or, for diagnosis, another.
+
+    Who trusts somebody has the signature looked at before anything else in it; a person's own file needs none.
 
     Raises:
         BundleError: it is missing, no bundle, or of another schema.
         BundleCorrupt: a file is not what the manifest says.
+        BundleUntrusted: nobody who is trusted signed it.
     """
-    manifest, files = read_bundle(path)
+    found = read_contents(path, trust)
+    manifest, files = found.manifest, found.files
     precision = precision or manifest.precision
     graph = files.get(f"backbone.{precision}.onnx")
     if manifest.backbone and graph is None:
@@ -270,15 +288,36 @@ def open_bundle(path: Path, precision: Precision | None = None) -> Bundle:
     except (KeyError, SafetensorError, ValueError) as error:
         msg = f"{path}: heads or golden vectors cannot be used ({error}); export the bundle again"
         raise BundleError(msg) from error
-    return Bundle(path, manifest_digest(manifest), manifest, backbone, precision, heads, goldens)
+    return Bundle(path, manifest_digest(manifest), manifest, backbone, precision, heads, goldens, found.signer)
+
+
+def read_contents(path: Path, trust: Trust | None = None) -> Contents:
+    """What lies in a bundle, verified but not opened; raises what :func:`open_bundle` does."""
+    return _contents(path, _read(path), trust)
 
 
 def read_bundle(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest of a bundle and its other files by name, verified; raises what :func:`open_bundle` does."""
+    found = read_contents(path)
+    return found.manifest, found.files
+
+
+def read_seal_of(path: Path) -> Seal | None:
+    """The signature in a bundle, unproven; None without one."""
+    seal = _read(path).get(SIGNATURE)
+    return None if seal is None else read_seal(path, seal)
+
+
+def sign_bundle(path: Path, private: Path, out: Path) -> None:
+    """Write a bundle again with the signature of a private key in place of any before.
+
+    Raises:
+        BundleError: it is none, or damaged: nobody should vouch for it.
+        ConfigError: the private key cannot be used.
+    """
     files = _read(path)
-    manifest = _manifest(path, files.pop(MANIFEST, None))
-    _verify(path, manifest, files)
-    return manifest, files
+    _contents(path, files, None)
+    store(out, files | {SIGNATURE: sign(files[MANIFEST], private)})
 
 
 def read_normals(path: Path) -> dict[str, Normals]:
@@ -324,17 +363,6 @@ def write_bundle(
     return sealed
 
 
-def store(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a stored zip beside ``path``, then put it in its place. Same content, same bytes."""
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            archive.writestr(zipfile.ZipInfo(name), files[name])
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
-
-
 def manifest_digest(manifest: Manifest) -> str:
     """What a bundle is known by."""
     return hashlib.sha256(manifest.model_dump_json(by_alias=True).encode()).hexdigest()
@@ -342,25 +370,24 @@ def manifest_digest(manifest: Manifest) -> str:
 
 def _read(path: Path) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            if (size := sum(entry.file_size for entry in archive.infolist())) > LARGEST:
-                msg = f"{path}: claims {size} bytes; a bundle holds at most {LARGEST}"
-                raise BundleError(msg)
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                msg = f"{path} is no bundle, or is damaged (something in it is compressed); copy it here again"
-                raise BundleCorrupt(msg)
-            return {name: archive.read(name) for name in archive.namelist()}
+        return read_archive(path, LIMITS)
     except FileNotFoundError as error:
         msg = f"no bundle at {path}; export one with: python -m train export RUN --out {path}"
         raise BundleError(msg) from error
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:  # one changed byte can do each
-        msg = f"{path} is no bundle, or is damaged ({error}); copy it here again"
-        raise BundleCorrupt(msg) from error
 
 
-def _manifest(path: Path, text: bytes | None) -> Manifest:
+def _contents(path: Path, read: Mapping[str, bytes], trust: Trust | None) -> Contents:
+    files = dict(read)
+    text, seal = files.pop(MANIFEST, b""), files.pop(SIGNATURE, None)
+    signer = trust.signer(path, text, seal) if trust else None
+    manifest = _manifest(path, text)
+    _verify(path, manifest, files)
+    return Contents(manifest, files, signer)
+
+
+def _manifest(path: Path, text: bytes) -> Manifest:
     try:
-        return Manifest.model_validate_json(text or b"")
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or MANIFEST

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edge_asd.bundle import open_bundle
 from edge_asd.capture.device import find
 from edge_asd.capture.opening import open_source
 from edge_asd.config import load_config
-from edge_asd.daemon import bundle_path
 from edge_asd.deliver.probe import probe
 from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.model.opening import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from edge_asd.config import Config, SourceSettings
+    from edge_asd.config import Config, MachineSettings, SourceSettings
 
 HEAR_S = 5.0
 
@@ -44,7 +43,7 @@ def check(path: Path) -> Iterator[Finding]:
         return
     yield Finding("config", well=True, said=f"{path}: {len(config.sources)} sources, {len(config.machines)} machines")
     for name, machine in config.machines.items():
-        yield _finding(f"bundle of {name}", partial(_bundle, machine.bundle, machine.head))
+        yield _finding(f"bundle of {name}", partial(_bundle, config, machine))
     for name, source in config.sources.items():
         yield _finding(f"source {name}", partial(_source, source))
     if config.metrics.address:
@@ -60,10 +59,12 @@ def _finding(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, well=False, said=str(error))
 
 
-def _bundle(name: str, head: str | None) -> str:
-    bundle = open_bundle(bundle_path(name))
-    bundle.scorer(head)
-    return f"{bundle.manifest.name} {bundle.manifest.version}, head {bundle.key(head)}, golden test passed"
+def _bundle(config: Config, machine: MachineSettings) -> str:
+    bundle = open_model(machine.bundle, config.state_dir, config.trust.trust())
+    bundle.scorer(machine.head)
+    signed = f", signed by {bundle.signer}" if bundle.signer else ""
+    known = f"{bundle.manifest.name} {bundle.manifest.version}, head {bundle.key(machine.head)}"
+    return f"{known}, golden test passed{signed}"
 
 
 def _source(settings: SourceSettings) -> str:
@@ -99,7 +100,9 @@ def _port(config: Config) -> str:
             reason = (error.strerror or str(error)).lower()
             msg = f"cannot listen on {config.metrics.listen}: {reason}; set metrics.listen to another port"
             raise ConfigError(msg) from error
-    return f"{config.metrics.listen} is free"
+    certificate = config.metrics.certificate()
+    guarded = ", over TLS" if certificate and certificate.context() else ""
+    return f"{config.metrics.listen} is free{guarded}"
 
 
 def _broker(config: Config) -> str:

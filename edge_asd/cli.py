@@ -16,11 +16,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a frame is too small to sh
 import typer
 from rich.table import Table
 
+from edge_asd.bundles import bundles
 from edge_asd.clips import clips
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.models import models
 from edge_asd.observe.log import start_logging
 from edge_asd.operate import alarm, events
 from edge_asd.screen import Json, show
+from edge_asd.survey import commission
 
 if TYPE_CHECKING:
     from edge_asd.bench import Timing
@@ -44,6 +47,8 @@ mqtt = typer.Typer(no_args_is_help=True, help="Look at the broker.")
 app.add_typer(mqtt, name="mqtt")
 app.add_typer(alarm, name="alarm")
 app.add_typer(clips, name="clips")
+app.add_typer(bundles, name="bundle")
+app.add_typer(models, name="model")
 BundleFile = Annotated[Path | None, typer.Option("--bundle", help="NAME.asd; the built-in one by default.")]
 HeadKey = Annotated[str | None, typer.Option("--head", help="Machine identity, set/machine/section.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file; see deploy/edge-asd.toml.")]
@@ -211,6 +216,7 @@ def bench(
 
 
 app.command()(events)
+app.command()(commission)
 
 
 def main() -> None:

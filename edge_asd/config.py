@@ -36,6 +36,10 @@ from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Broker, Tls
 from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
+from edge_asd.model.fetch import permitted
+from edge_asd.model.shadow import CLIPS
+from edge_asd.observe.web import Certificate
+from edge_asd.signature import Trust, read_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,6 +117,9 @@ class MetricSettings(_Table):
     """``[metrics]``: where Prometheus may ask."""
 
     listen: str = "127.0.0.1:9464"
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
 
     @field_validator("listen")
     @classmethod
@@ -122,6 +129,17 @@ class MetricSettings(_Table):
             msg = "need HOST:PORT with a port up to 65535, or '' to switch metrics off"
             raise ValueError(msg)
         return listen
+
+    @model_validator(mode="after")
+    def _clients_are_asked_over_tls(self) -> MetricSettings:
+        if (self.cert is None) != (self.key is None) or (self.client_ca and not self.cert):
+            msg = "cert and key belong together, and client_ca needs both"
+            raise ValueError(msg)
+        return self
+
+    def certificate(self) -> Certificate | None:
+        """As the server wants it; None without encryption."""
+        return Certificate(self.cert, self.key, self.client_ca) if self.cert and self.key else None
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -152,6 +170,39 @@ class EvidenceSettings(_Table):
     pre_roll_s: float = Field(default=20, ge=0, le=60)
     quota_mb: float = Field(default=100, gt=0, allow_inf_nan=False)
     free_mb: float = Field(default=200, ge=0, allow_inf_nan=False)
+
+
+class ModelSettings(_Table):
+    """``[models]``: how models are changed while the daemon runs."""
+
+    allow: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    clips: int = Field(default=CLIPS, ge=1)
+
+    @field_validator("allow")
+    @classmethod
+    def _allow_names_folders(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        for place in allow:
+            if not (place.endswith("/") and permitted(place, [place])):
+                msg = f"{place!r} is no folder of a server; need https://HOST/ or https://HOST/FOLDER/"
+                raise ValueError(msg)
+        return allow
+
+
+class TrustSettings(_Table):
+    """``[trust]``: whose bundles are used; the built-in one needs no other's word."""
+
+    keys: tuple[Path, ...] = ()
+    allow_unsigned: bool = False
+
+    def trust(self) -> Trust:
+        """With the keys read.
+
+        Raises:
+            ConfigError: a file holds no public key.
+        """
+        keys = (read_key(path.expanduser()) for path in self.keys)
+        return Trust.of(keys, allow_unsigned=self.allow_unsigned)
 
 
 class SourceSettings(_Table):
@@ -224,6 +275,8 @@ class Config(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     flood_limit: int = Field(default=10, ge=0)
     metrics: MetricSettings = MetricSettings()
+    models: ModelSettings = ModelSettings()
+    trust: TrustSettings = TrustSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)
     machines: dict[Name, MachineSettings] = Field(min_length=1)
 

@@ -16,13 +16,12 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_asd.alarm.alarm import Transition
-from edge_asd.bundle import BUILTIN, Bundle, open_bundle
+from edge_asd.baseline import Baselines, bind
 from edge_asd.capture.ear import Ear
-from edge_asd.capture.opening import open_source
+from edge_asd.capture.opening import Opener
 from edge_asd.deliver.command import ALLOWED, Gate
 from edge_asd.deliver.control import Control
 from edge_asd.deliver.mqtt import MqttPublisher
@@ -34,14 +33,16 @@ from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
 from edge_asd.errors import ConfigError
 from edge_asd.herald import Herald
+from edge_asd.model.opening import INSTALLED, shelf, unsigned
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
 from edge_asd.recorder import Recorder
-from edge_asd.score.clip import Skipped
+from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.queue import Piece
 from edge_asd.signal.level import measure
-from edge_asd.ward import Ward
+from edge_asd.succession import Fallen, Succession, opened
+from edge_asd.ward import Mind, Ward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,12 +51,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_asd.alarm.alarm import Alarm, Policy
+    from edge_asd.bundle import Bundle
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
-    from edge_asd.deliver.command import Saved
+    from edge_asd.deliver.command import ModelOrder, Models, Saved
     from edge_asd.deliver.payload import Health
     from edge_asd.deliver.publisher import Incoming, Publisher
-    from edge_asd.score.clip import ClipScore
     from edge_asd.score.listener import Listener
     from edge_asd.signal.segment import Block
 
@@ -131,18 +132,23 @@ class Daemon:
         self.boot_id = uuid.uuid4().hex[:8]
         self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
+        self._trust = config.trust.trust()
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        bundles = {name: open_bundle(bundle_path(name)) for name in {m.bundle for m in config.machines.values()}}
-        listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
-        self.ears = self._ears(specs, listeners)
-        self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
+        minds, fallen = self._minds()
+        self.ears = self._ears(specs, minds)
+        self.wards = {name: self._ward(name, mind) for name, mind in minds.items()}
+        ears = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
+        self._baselines = Baselines(config.state_dir, self.wards.values(), ears)
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
         self._listened = self.clock.monotonic()
-        self.metrics = self._metrics(bundles)
-        for ward in self.wards.values():
-            self._time_inference(ward)
+        self.metrics = Metrics(
+            version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), map(_label, self.wards.values())
+        )
+        for name, ward in self.wards.items():
+            self.metrics.hears(name, ward.ear.name)
+        self._count_unsigned()
         self._store = self._open_store()
         self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
@@ -160,6 +166,7 @@ class Daemon:
             self.boot_id,
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
+        self._succession = self._begin_succession(fallen)
         self._control: Control | None = None
         self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
@@ -181,10 +188,12 @@ class Daemon:
 
     def step(self) -> float:
         """One round over all ears and machines; the most audio that any had, seconds."""
+        self._baselines.refresh(self.clock.monotonic())
         passed, self._listened = self.clock.monotonic() - self._listened, self.clock.monotonic()
         heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
         self._serve()
         self._attend()
+        self._succession.attend()
         self.desk.elapse()
         self._herald.tell()
         return max(heard)
@@ -263,6 +272,7 @@ class Daemon:
         return served
 
     def _score(self, ward: Ward, piece: Piece) -> None:
+        begins = self._succession.before(ward, piece.start)
         try:
             results = ward.listener.push(piece.block)
         except Exception as error:  # noqa: BLE001 - whatever one bundle does wrong, the other machines are heard
@@ -272,6 +282,8 @@ class Daemon:
             self._take(ward, result)
             if not isinstance(result, Skipped):
                 self.metrics.late(ward.name, max(self.clock.monotonic() - piece.heard_at, 0.0))
+        scores = [r for r in results if isinstance(r, ClipScore) and ward.ear.fit(r.start)]
+        self._succession.after(ward, piece, scores, begins=begins)
 
     def _fail(self, ward: Ward, error: Exception) -> None:
         """Give up the clip in progress and try again with the next; said once, and as long as it lasts."""
@@ -279,6 +291,7 @@ class Daemon:
         if not ward.failure:
             log.error("machine.failed", extra={"machine": ward.name, "reason": reason}, exc_info=error)
         ward.failure = reason
+        self._succession.failed(ward, error)
         self.metrics.failed(ward.name, windows.segments)
         end = ward.listener.start + windows.clip
         ward.listener.forget(end)
@@ -349,6 +362,15 @@ class Daemon:
         """
         return self._recorder.snapshot(ward, seconds)
 
+    def model(self, order: ModelOrder) -> Models:
+        """Begin to change the models.
+
+        Raises:
+            UpdateRefused: not now, or not like that.
+            BundleError: there is no such model.
+        """
+        return self._succession.order(order)
+
     def health(self) -> Health:
         """How the node itself is."""
         return self._herald.health()
@@ -363,10 +385,11 @@ class Daemon:
     def _start(self, stack: ExitStack) -> None:
         config = self._config
         if config.metrics.address:
-            server = self.metrics.serve(*config.metrics.address)
+            server = self.metrics.serve(*config.metrics.address, config.metrics.certificate(), self._herald.pages())
             stack.callback(server.close)
             log.info("metrics.listening", extra={"port": server.port})
         stack.callback(self._store.close)
+        stack.callback(self._succession.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
             birth = (self._herald.birth,) if self._herald.birth else ()
@@ -374,6 +397,7 @@ class Daemon:
                 config.mqtt.broker(), self._topics, self._store, (*self._topics.commands, *birth)
             )
             stack.callback(self.publisher.close)
+        self.metrics.watch_node(config.state_dir)
         self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
         for ear in self.ears.values():
             stack.callback(ear.close)
@@ -400,63 +424,102 @@ class Daemon:
         else:
             stack.callback(self._control.close)
 
-    def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
-        ears = {}
+    def _ears(self, specs: Mapping[str, SourceSpec], minds: Mapping[str, Mind]) -> dict[str, Ear]:
+        ears, opener = {}, Opener(self.clock.monotonic)
         for name, spec in specs.items():
-            mine = [listeners[m] for m, machine in self._config.machines.items() if machine.source == name]
-            rates = {listener.windows.sample_rate for listener in mine}
+            mine = [minds[m] for m, machine in self._config.machines.items() if machine.source == name]
+            rates = {mind.listener.windows.sample_rate for mind in mine}
             if len(rates) > 1:
                 msg = f"sources.{name}: its machines want {sorted(rates)} hertz; give each rate a source of its own"
                 raise ConfigError(msg)
             if not rates:
                 log.warning("source.unused", extra={"source": name})
                 continue
-            ears[name] = self._ear(name, spec, rates.pop())
+            ears[name] = self._ear(name, spec, rates.pop(), opener)
         return ears
 
-    def _ear(self, name: str, spec: SourceSpec, rate: int) -> Ear:
+    def _ear(self, name: str, spec: SourceSpec, rate: int, opener: Opener) -> Ear:
         clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
         live = not spec.input.startswith(TIMELESS)
-        return Ear(name, lambda: open_source(spec, rate, clock=clock), clock, rate, live, floor)
+        return Ear(name, opener.prepare(spec, rate), clock, rate, live, floor)
 
-    def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
+    def _ward(self, name: str, mind: Mind) -> Ward:
         settings: MachineSettings = self._config.machines[name]
+        policy, windows = settings.alarm.policy(mind.threshold), mind.listener.windows
+        voice = Voice(self._config.node, name, settings.source, mind.model, windows.sample_rate, windows.clip, policy)
+        ear = self.ears[settings.source]
+        return Ward(
+            name, ear, mind.listener, voice, self.clock.monotonic(), policy.threshold, mind.digest, mind.unsigned
+        )
+
+    def _minds(self) -> tuple[dict[str, Mind], list[Fallen]]:
+        """By machine, and what they could not be judged by."""
+        minds, fallen, machines = dict[str, Mind](), list[Fallen](), self._config.machines
+        for reference in dict.fromkeys(machine.bundle for machine in machines.values()):
+            mine = [name for name, machine in machines.items() if machine.bundle == reference]
+
+            def prove(bundle: Bundle, mine: list[str] = mine) -> dict[str, Mind]:
+                return {name: self.mind(name, bundle) for name in mine}
+
+            found, fell = opened(reference, self._config.state_dir, self._trust, prove)
+            minds |= found
+            fallen += fell
+        return {name: minds[name] for name in machines}, fallen
+
+    # Models that change
+
+    def mind(self, machine: str, bundle: Bundle) -> Mind:
+        """What a machine would be judged by, proven on this computer; from any thread.
+
+        Raises:
+            BundleError: not with this bundle.
+        """
+        settings, model = self._config.machines[machine], _model(bundle)
         thresholds = bundle.manifest.heads[bundle.key(settings.head)].thresholds
         policy = settings.alarm.policy(thresholds.alarm_for(settings.alarm.on_delay))
+        listener = self._timed(bundle.scorer(settings.head), model)
         listener.alarm = policy.threshold
-        windows = listener.windows
-        voice = Voice(
-            self._config.node, name, settings.source, _model(bundle), windows.sample_rate, windows.clip, policy
-        )
-        ear = self.ears[settings.source]
-        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold, bundle.digest)
+        return Mind(listener, model, policy.threshold, bundle.digest, unsigned(bundle))
 
-    def _metrics(self, bundles: Mapping[str, Bundle]) -> Metrics:
-        labels = [
-            MachineLabel(
-                name, m.id, m.version, bundles[self._config.machines[name].bundle].digest, m.backend, m.precision
-            )
-            for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
-        ]
-        return Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+    def switched(self, ward: Ward) -> None:
+        """A machine is judged by another model from now on."""
+        self.metrics.switched(_label(ward))
+        self._count_unsigned()
+        self._herald.describe()
 
-    def _time_inference(self, ward: Ward) -> None:
-        embed = ward.listener.embed
+    def note(self, event: str, said: dict[str, Any]) -> None:
+        """Write into the node's journal."""
+        self.desk.note(event, said)
+
+    def _count_unsigned(self) -> None:
+        strange = {ward.digest: ward.voice.model.id for ward in self.wards.values() if ward.unsigned}
+        self.metrics.unsigned(len(strange))
+        for digest, model in strange.items():
+            log.warning("model.unsigned", extra={"model": model, "digest": digest})
+
+    def _begin_succession(self, fallen: list[Fallen]) -> Succession:
+        config, wards = self._config, dict[str, list[Ward]]()
+        for name, machine in config.machines.items():
+            if machine.bundle.startswith(INSTALLED):
+                wards.setdefault(machine.bundle.removeprefix(INSTALLED), []).append(self.wards[name])
+        models, there = config.models, shelf(config.state_dir, self._trust) if config.state_dir else None
+        succession = Succession(wards, there, self, models.clips, models.allow, models.ca_file)
+        for each in fallen:
+            succession.fell(each)
+        return succession
+
+    def _timed(self, listener: Listener, model: Model) -> Listener:
+        embed = listener.embed
         if embed is None:
-            return
+            return listener
 
         def timed(segment: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
             began = time.perf_counter()
             outputs = embed(segment)
-            self.metrics.inferred(ward.voice.model.id, time.perf_counter() - began)
+            self.metrics.inferred(model.id, time.perf_counter() - began)
             return outputs
 
-        ward.listener = replace(ward.listener, embed=timed)
-
-
-def bundle_path(name: str) -> Path:
-    """Where a bundle lies: ``builtin`` is the one in the package."""
-    return BUILTIN if name == "builtin" else Path(name).expanduser()
+        return replace(listener, embed=timed)
 
 
 def _spec(name: str, settings: SourceSettings) -> SourceSpec:
@@ -471,6 +534,11 @@ def _model(bundle: Bundle) -> Model:
     backend = bundle.backbone.provider if bundle.backbone else "numpy"
     precision = bundle.precision if bundle.backbone else "float32"
     return Model(id=bundle.manifest.name, version=bundle.manifest.version, backend=backend, precision=precision)
+
+
+def _label(ward: Ward) -> MachineLabel:
+    model = ward.voice.model
+    return MachineLabel(ward.name, model.id, model.version, ward.digest, model.backend, model.precision)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from edge_asd.deliver.command import (
     Discover,
     HealthCheck,
     Label,
+    ModelOrder,
     OfMachine,
     OutOfService,
     Refusal,
@@ -43,7 +44,7 @@ from edge_asd.deliver.publisher import Incoming
 from edge_asd.deliver.store import Change
 from edge_asd.deliver.topic import wire
 from edge_asd.deliver.voice import NOBODY, Act, Stamp, flood_event
-from edge_asd.errors import AlarmRefused, AudioError, CommandRefused
+from edge_asd.errors import AlarmRefused, AudioError, BundleError, CommandRefused, UpdateRefused
 from edge_asd.observe.clock import clock_synced
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from edge_asd.alarm.alarm import Alarm
     from edge_asd.alarm.flood import Flood, FloodNotice
-    from edge_asd.deliver.command import Command, Gate, Request, Result, Saved
+    from edge_asd.deliver.command import Command, Gate, Models, Request, Result, Saved
     from edge_asd.deliver.control import Asked
     from edge_asd.deliver.message import Message
     from edge_asd.deliver.payload import AlarmState, Health, ThresholdSet
@@ -96,6 +97,15 @@ class Node(Protocol):
 
         Raises:
             AudioError: it cannot be kept.
+        """
+        ...
+
+    def model(self, order: ModelOrder) -> Models:
+        """Begin to change the models.
+
+        Raises:
+            UpdateRefused: not now, or not like that.
+            BundleError: there is no such model.
         """
         ...
 
@@ -233,7 +243,7 @@ class Desk:
             verb = incoming.topic.rpartition("/")[2][:32]
             said = {"verb": verb, "reason": refused.reason, "said": str(refused)}
             log.warning("command.refused", extra=said)
-            self._write_down("refused", said)
+            self.note("refused", said)
             self._node.metrics.commanded(verb, "refused")
             return refuse(self._gate.topics, incoming, refused, self._node.clock.wall())
 
@@ -245,7 +255,8 @@ class Desk:
         reply = self.obey(incoming, everything)
         return reply.payload if reply else b""
 
-    def _write_down(self, event: str, said: dict[str, Any]) -> None:
+    def note(self, event: str, said: dict[str, Any]) -> None:
+        """Write into the journal, soon: what changes no alarm, and must be known all the same."""
         fields = {name: value for name, value in said.items() if name != "ts"}
         self._audit.append(json.dumps({"event": event, "ts": rfc3339(self._node.clock.wall())} | fields).encode())
 
@@ -259,16 +270,16 @@ class Desk:
         ward = self._wards[request.machine] if isinstance(request, OfMachine) else None
         try:
             result = self._of_machine(draft, command, ward) if ward else self._of_node(request)
-        except (AlarmRefused, AudioError) as refused:
-            reason = Refusal.CONDITION if isinstance(refused, AlarmRefused) else Refusal.FAILED
+        except (AlarmRefused, AudioError, BundleError, UpdateRefused) as refused:
+            reason = Refusal.CONDITION if isinstance(refused, AlarmRefused | UpdateRefused) else Refusal.FAILED
             raise CommandRefused(str(refused), reason, request.transaction) from refused
         reply = answer(self._gate.topics, command, now, result)
-        if draft.events or not isinstance(request, HealthCheck | Discover):
+        if draft.events or not isinstance(request, HealthCheck | Discover | ModelOrder):
             receipts = {request.transaction: reply.payload} if request.transaction else {}
             self._keep(draft, ward, receipts)
         log.info("command.done", extra=(said := record(command)))
         if not draft.events:
-            self._write_down("command", said)
+            self.note("command", said)
         self._node.metrics.commanded(command.verb, "ok")
         return reply
 
@@ -303,8 +314,10 @@ class Desk:
     def _known(self, ward: Ward, event_id: str) -> bool:
         return any(json.loads(entry.body).get("id") == event_id for entry in self._store.history(machine=ward.name))
 
-    def _of_node(self, request: Request) -> Health | None:
+    def _of_node(self, request: Request) -> Health | Models | None:
         match request:
+            case ModelOrder():
+                return self._model(request)
             case Discover():
                 self._node.introduce()
             case Restart():
@@ -312,6 +325,12 @@ class Desk:
             case _:
                 return self._node.health()
         return None
+
+    def _model(self, order: ModelOrder) -> Models:
+        if order.missing:
+            msg = f"{order.missing}: is missing; {order.action} needs it: {_described(order.missing)}"
+            raise CommandRefused(msg, Refusal.INVALID, order.transaction)
+        return self._node.model(order)
 
     # Numbers
 
@@ -331,6 +350,10 @@ class _Draft:
     notes: list[bytes] = field(default_factory=list)
     state: AlarmState | None = None
     """to be retained"""
+
+
+def _described(field: str) -> str:
+    return str(ModelOrder.model_fields[field].description)
 
 
 def _done(alarm: Alarm, request: Request) -> acts.Change:

@@ -5,6 +5,7 @@ Alarms are the desk's. Here nothing is decided: what is, is said when it changes
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,10 +16,11 @@ from edge_asd.deliver.discovery import Discovery
 from edge_asd.deliver.message import Kind
 from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Source
 from edge_asd.observe.board import free_bytes, temperature_c
-from edge_asd.observe.clock import clock_synced
+from edge_asd.observe.clock import Direction, StepWatch, clock_synced
+from edge_asd.observe.web import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from edge_asd.capture.ear import Ear
@@ -37,6 +39,8 @@ log = logging.getLogger("edge_asd")
 
 HEALTH_S = 60.0
 """between two words on the node's own health"""
+HANGS_S = 10.0
+"""without a round of the daemon: it hangs"""
 
 
 class Mouth(Protocol):
@@ -67,9 +71,13 @@ class Herald:
     _told: dict[str, tuple[SourceState, str]] = field(default_factory=dict)
     _status: str = ""
     _fed: float = float("-inf")
+    _round_at: float = field(init=False)
+    """monotonic seconds of the daemon's last round"""
+    _steps: StepWatch = field(default_factory=StepWatch)
 
     def __post_init__(self) -> None:
         self._born, self._started = self.clock.monotonic(), self.clock.wall()
+        self._round_at = self._born
         mqtt = self.config.mqtt
         self._discovery = (
             Discovery(self.topics, version("edge-asd"), self.gate.allowed, mqtt.discovery)
@@ -88,7 +96,8 @@ class Herald:
 
     def tell(self) -> None:
         """Whatever has changed since the last word; and feed the watchdog, if that is honest."""
-        now = self.clock.monotonic()
+        now = self._round_at = self.clock.monotonic()
+        self._tell_step(now)
         for ear in self.ears.values():
             if self._told.get(ear.name) != (ear.state, ear.reason):
                 self._tell_source(ear)
@@ -106,10 +115,19 @@ class Herald:
         period = self.notifier.watchdog_s
         if period is None or now - self._fed < period / 4:
             return
-        listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
-        if not any(ward.overdue(now) and not ward.trouble(now) for ward in listening):
+        if not self._unexplained(now):
             self.notifier.alive()
             self._fed = now
+
+    def _unexplained(self, now: float) -> list[str]:
+        """Machines that no clip was scored of for too long though nothing is known to be wrong."""
+        listening = [ward for ward in self.wards.values() if ward.ear.state is SourceState.OK and not ward.ear.ended]
+        return [ward.name for ward in listening if ward.overdue(now) and not ward.trouble(now)]
+
+    def _tell_step(self, now: float) -> None:
+        if moved := self._steps.see(now, self.clock.wall().timestamp()):
+            self.metrics.stepped(Direction.FORWARD if moved > 0 else Direction.BACKWARD)
+            log.warning("clock.stepped", extra={"seconds": round(moved, 3), "synced": clock_synced()})
 
     def _tell_source(self, ear: Ear) -> None:
         before, _ = self._told.get(ear.name, (None, ""))
@@ -157,6 +175,9 @@ class Herald:
             for name, ward in self.wards.items()
             if (trouble := ward.trouble(now))
         ]
+        checks += [
+            Check(name=f"ear of {w.name}", well=False, said=w.unproven) for w in self.wards.values() if w.unproven
+        ]
         if config.mqtt:
             deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""
             well = traffic.connected and not deaf
@@ -169,6 +190,7 @@ class Herald:
             clock_synced=clock_synced(),
             version=version("edge-asd"),
             uptime_s=self.clock.monotonic() - self._born,
+            scored=sum(ward.clip is not None for ward in self.wards.values()),
             well=all(check.well for check in checks),
             checks=tuple(checks),
             outbox=Backlog(
@@ -185,9 +207,33 @@ class Herald:
             temperature_celsius=temperature_c(),
         )
 
+    def pages(self) -> Mapping[str, Callable[[], Page]]:
+        """What is asked over HTTP: ``/healthz``, is all well? ``/livez``, would a restart be called for?
+
+        A microphone that is gone makes the first say no and the second yes: it is announced, and a restart would not
+        bring it back. They are asked from another thread, so that they answer when the daemon hangs.
+        """
+        return {"/healthz": self._health_page, "/livez": self._life_page}
+
+    def _health_page(self) -> Page:
+        health, hangs = self.health(), self._hangs()
+        if hangs:
+            said = (*health.checks, Check(name="daemon", well=False, said=hangs))
+            health = health.model_copy(update={"well": False, "checks": said})
+        return Page(health.well, health.model_dump_json(by_alias=True).encode())
+
+    def _life_page(self) -> Page:
+        unheard = self._unexplained(self.clock.monotonic())
+        trouble = self._hangs() or (f"no clip scored of {', '.join(unheard)}, nobody knows why" if unheard else "")
+        return Page(not trouble, json.dumps({"alive": not trouble, "said": trouble or "alive"}).encode())
+
+    def _hangs(self) -> str:
+        quiet = self.clock.monotonic() - self._round_at
+        return f"no round for {quiet:.0f} s: it hangs" if quiet > HANGS_S else ""
+
     def introduce(self) -> None:
         """Say again, to whoever has just come, what is here and how it is."""
-        self._describe()
+        self.describe()
         for message in self._discovered():
             self.mouth.publisher.publish(message)
         for ward in self.wards.values():
@@ -199,7 +245,8 @@ class Herald:
             self._health_at = now + HEALTH_S
             self.mouth.publisher.publish(self.topics.health(self.health()))
 
-    def _describe(self) -> None:
+    def describe(self) -> None:
+        """Say what runs here: what judges which machine, above all."""
         info = Info(
             node=self.config.node,
             boot_id=self.boot_id,

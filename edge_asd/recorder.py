@@ -48,6 +48,7 @@ class Recorder:
         self._failing = False
         if settings.enabled and state:
             self._archive = Archive(state / FOLDER, int(settings.quota_mb * 1e6), int(settings.free_mb * 1e6))
+            metrics.stored(self._archive.used())
             self._tails = {ward.ear.name: Tail(self._longest(ward, wards)) for ward in wards}
             reason = f"the sound of alarms is kept in {state / FOLDER}, speech too where it is heard"
             log.warning("evidence.enabled", extra={"reason": reason})

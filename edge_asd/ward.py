@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from edge_asd.alarm.alarm import Alarm, resume
 from edge_asd.deliver.voice import Standing
-from edge_asd.score.queue import Queue
+from edge_asd.score.queue import WAIT_S, Queue
 
 if TYPE_CHECKING:
     from edge_asd.alarm.alarm import Policy
     from edge_asd.capture.ear import Ear
+    from edge_asd.deliver.payload import Model
     from edge_asd.deliver.voice import Voice
     from edge_asd.score.clip import ClipScore
     from edge_asd.score.listener import Listener
@@ -26,6 +27,20 @@ PATIENCE = 3.0
 """clip lengths without a score before a machine counts as unheard"""
 CALM_S = 60.0
 """without a clip shed before a machine counts as followed again"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """What a machine is judged by: one head of one bundle."""
+
+    listener: Listener
+    model: Model
+    threshold: float
+    """alarm threshold as configured, or the bundle's"""
+    digest: str
+    """SHA-256 that the bundle is known by"""
+    unsigned: bool
+    """nobody vouches for it but who may write to this disk"""
 
 
 @dataclass(slots=True)
@@ -42,6 +57,8 @@ class Ward:
     """as configured, or the bundle's"""
     digest: str = ""
     """SHA-256 that the bundle is known by"""
+    unsigned: bool = False
+    """nobody vouches for the bundle but who may write to this disk"""
     threshold: float | None = None
     """set by an operator in its place"""
     alarm: Alarm = field(default_factory=Alarm)
@@ -57,6 +74,8 @@ class Ward:
     """audio whose turn to be scored has not come"""
     failure: str = ""
     """why its last clip could not be scored"""
+    unproven: str = ""
+    """why it may not be the ear and the bundle that were commissioned; empty when they are, or none was"""
     shed_at: float = -math.inf
     """monotonic seconds at which a clip was last shed"""
 
@@ -76,6 +95,29 @@ class Ward:
         in_force = self.own_threshold if threshold is None else threshold
         self.voice = replace(self.voice, policy=replace(self.policy, threshold=in_force))
         self.listener.alarm = in_force
+
+    @property
+    def between(self) -> bool:
+        """No clip is in progress."""
+        return self.listener.end == self.listener.start
+
+    def adopt(self, mind: Mind, start: int) -> Mind:
+        """Be judged by another mind, from the clip on that begins at ``start``; the one until now comes back.
+
+        The alarm stays as it is, and so does a threshold that an operator set.
+        """
+        former = Mind(self.listener, self.voice.model, self.own_threshold, self.digest, self.unsigned)
+        self.listener, self.own_threshold = mind.listener, mind.threshold
+        self.digest, self.unsigned = mind.digest, mind.unsigned
+        self.listener.forget(start)
+        self.voice = replace(self.voice, model=mind.model)
+        self.heed(self.threshold)
+        return former
+
+    def followed(self, now: float) -> bool:
+        """The computer has time for more: little waits, and no clip was shed lately."""
+        waits = self.queue.samples / self.listener.windows.sample_rate
+        return waits <= WAIT_S / 2 and now - self.shed_at >= CALM_S
 
     def when(self, index: int, now: datetime) -> datetime:
         """Wall time of a sample: now, less the audio heard since; a device's clock may drift for years."""

@@ -70,8 +70,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test's daemons remember in a place of their own."""
+    """Each test's daemons remember in a place of their own, and take the bundles that tests make and nobody signs."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setenv("EDGE_ASD__TRUST__ALLOW_UNSIGNED", "true")
 
 
 # Processes ------------------------------------------------------------------------------------------------------------
@@ -307,6 +308,7 @@ class PulseMicrophone:
 
     folder: Path
     token: str = "name:default"  # noqa: S105 - the name of a device in the configuration, no secret
+    channels: int = 1
     players: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -323,9 +325,9 @@ class PulseMicrophone:
             self._command(socket_file), self.folder / "pulseaudio.log", socket_file.exists, self._surroundings()
         )
 
-    def play(self, path: Path) -> subprocess.Popen[bytes]:
+    def play(self, path: Path, sink: str = "mic") -> subprocess.Popen[bytes]:
         """Speak a file into the microphone; returns at once, `.wait()` for its end."""
-        command = [_demand("paplay", "pulseaudio-utils"), "--device=mic", str(path)]
+        command = [_demand("paplay", "pulseaudio-utils"), f"--device={sink}", str(path)]
         self.players.append(subprocess.Popen(command, env=self._surroundings()))
         return self.players[-1]
 
@@ -344,16 +346,25 @@ class PulseMicrophone:
             _demand("pulseaudio", "pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"),
             *("--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes", "-n"),
             f"--load=module-native-protocol-unix socket={socket_file} auth-anonymous=1",
-            "--load=module-null-sink sink_name=mic rate=16000 channels=1",
+            f"--load=module-null-sink sink_name=mic rate=16000 channels={self.channels}",
         ]
 
 
 @pytest.fixture
 def pulse_microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
     """The only microphone of every process this test starts. PortAudio must not have been opened in this one."""
-    folder = tmp_path / "pulse"
+    yield from _plugged_in(tmp_path / "pulse", monkeypatch, channels=1)
+
+
+@pytest.fixture
+def pulse_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseMicrophone]:
+    """The same with two channels."""
+    yield from _plugged_in(tmp_path / "pulse", monkeypatch, channels=2)
+
+
+def _plugged_in(folder: Path, monkeypatch: pytest.MonkeyPatch, channels: int) -> Iterator[PulseMicrophone]:
     folder.mkdir(mode=0o700)
-    microphone = PulseMicrophone(folder)
+    microphone = PulseMicrophone(folder, channels=channels)
     try:
         microphone.service.start()
         for name, value in microphone.environment.items():
@@ -373,12 +384,14 @@ class Prometheus:
     folder: Path
     target: int
     port: int = field(default_factory=free_port)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """settings besides, or instead"""
 
     def __post_init__(self) -> None:
         config = self.folder / f"prometheus-{self.port}.yml"
         scrape = {"job_name": "edge_asd", "static_configs": [{"targets": [f"127.0.0.1:{self.target}"]}]}
         settings = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [scrape]}
-        config.write_text(json.dumps(settings))  # JSON is YAML
+        config.write_text(json.dumps(settings | dict(self.more)))  # JSON is YAML
         command = [
             _demand("prometheus", "prometheus"),
             f"--config.file={config}",
@@ -390,8 +403,12 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector: one `{"metric": labels, "value": [time, text]}` a series."""
-        answer = self._get(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
-        return list(json.loads(answer)["data"]["result"])
+        return list(self.get("query", query=expression)["result"])
+
+    def get(self, what: str, **asked: str) -> dict[str, Any]:
+        """The data that its HTTP interface gives."""
+        answer = self._get(f"/api/v1/{what}?{urllib.parse.urlencode(asked)}")
+        return dict(json.loads(answer)["data"])
 
     def wait_for(self, expression: str, timeout: float = PATIENCE) -> list[dict[str, Any]]:
         """The vector as soon as it is not empty; `up == 0` style comparisons make it wait for a value."""

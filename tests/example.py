@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_asd.bundle import MANIFEST, Golden, HeadCard, Manifest, Thresholds, golden_scores, store, write_bundle
+from edge_asd.archive import store
+from edge_asd.bundle import MANIFEST, Golden, HeadCard, Manifest, Thresholds, golden_scores, write_bundle
 from edge_asd.score.calibration import alarm_threshold
 from edge_asd.score.head import fit_head
 from edge_asd.score.listener import Listener, evidence

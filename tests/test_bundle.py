@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
+from edge_asd.archive import LARGEST, store
 from edge_asd.bundle import (
     CARD,
     GOLDEN,
     HEADS,
-    LARGEST,
     MANIFEST,
     NORMALS,
     TOLERANCE,
@@ -28,7 +28,6 @@ from edge_asd.bundle import (
     golden_scores,
     open_bundle,
     read_normals,
-    store,
     write_bundle,
 )
 from edge_asd.errors import BundleCorrupt, BundleError, EdgeAsdError, GoldenMismatch, HeadUnknown
@@ -437,12 +436,12 @@ def test_a_bundle_that_was_cut_off_is_damaged(toy: Path, tmp_path_factory: pytes
 
 @settings(max_examples=300)
 @given(st.data())
-def test_a_changed_byte_anywhere_is_noticed_or_means_nothing(
+def test_a_changed_byte_anywhere_is_noticed(
     toy: Path,
     tmp_path_factory: pytest.TempPathFactory,
     data: Any,  # noqa: ANN401 - of hypothesis
 ) -> None:
-    """The zip's directory, where most bytes matter, is as likely to be hit as all the rest."""
+    """The zip's directory, where a reader is most easily led astray, is as likely to be hit as all the rest."""
     content = bytearray(toy.read_bytes())
     directory = content.index(b"PK\x01\x02")
     place = st.one_of(st.integers(0, len(content) - 1), st.integers(directory, len(content) - 1))
@@ -450,21 +449,16 @@ def test_a_changed_byte_anywhere_is_noticed_or_means_nothing(
     path = tmp_path_factory.getbasetemp() / "flipped.asd"
     path.write_bytes(content)
 
-    try:
-        digest = open_bundle(path).digest
-    except BundleError:
-        return
-    assert digest == open_bundle(toy).digest
+    with pytest.raises(BundleError, match=r"flipped\.asd"):
+        open_bundle(path)
 
 
-def test_a_zip_that_claims_too_much_is_refused_unread(toy: Path, tmp_path: Path) -> None:
-    content = bytearray(toy.read_bytes())
-    entry = content.index(b"PK\x01\x02")
-    content[entry + 24 : entry + 28] = (LARGEST + 1).to_bytes(4, "little")
-    (tmp_path / "bomb.asd").write_bytes(content)
+def test_ten_gigabytes_of_zeros_are_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "b.asd").open("wb") as sparse:
+        sparse.truncate(10_000_000_000)
 
-    with pytest.raises(BundleError, match=rf"bomb\.asd: claims \d+ bytes; a bundle holds at most {LARGEST}"):
-        open_bundle(tmp_path / "bomb.asd")
+    with pytest.raises(BundleError, match=rf"b\.asd: has 10000000000 bytes; a bundle has at most {LARGEST}"):
+        open_bundle(tmp_path / "b.asd")
 
 
 # What is not understood -----------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ import pytest
 import soundfile
 from scipy.signal import resample
 
-from edge_asd.bundle import BUILTIN, HEADS, store
+from edge_asd.archive import store
+from edge_asd.bundle import BUILTIN, HEADS
 from edge_asd.demo import demo
 from edge_asd.render.machine import Condition
 from edge_asd.render.performance import machine, render_clip
@@ -42,6 +43,7 @@ STRANGER = "usb-id:dead:beef:0"
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith(("EDGE_ASD__", "CREDENTIALS_", "NOTIFY_", "WATCHDOG_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("EDGE_ASD__TRUST__ALLOW_UNSIGNED", "true")  # of bundles that tests make
 
 
 def command(*arguments: object) -> list[str]:
@@ -219,7 +221,7 @@ def test_the_table_is_read_as_well_when_piped_and_a_channel_can_be_picked(record
         (["--head", "valve"], f"builtin.asd: no head 'valve'; choose one of {FAN}, rendered/valve/00"),
         ([], f"builtin.asd: no head was named; choose one of {FAN}, rendered/valve/00"),
         (["--bundle", "nowhere.asd"], "no bundle at nowhere.asd; export one with: python -m train export RUN"),
-        (["--bundle", __file__], "is no bundle, or is damaged (File is not a zip file); copy it here again"),
+        (["--bundle", __file__], "is no bundle, or is damaged (it does not begin like one); copy it here again"),
     ],
     ids=["unknown head", "no head", "no bundle", "another file"],
 )

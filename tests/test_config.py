@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_asd.alarm.alarm import Policy
-from edge_asd.config import AlarmSettings, Config, MachineSettings, SourceSettings, TlsSettings, load_config, node_name
+from edge_asd.config import (
+    AlarmSettings,
+    Config,
+    MachineSettings,
+    MetricSettings,
+    SourceSettings,
+    TlsSettings,
+    load_config,
+    node_name,
+)
 from edge_asd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,6 +67,7 @@ def test_the_shipped_file_names_every_setting() -> None:
         (shown, Config),
         (shown["mqtt"], type(config.mqtt)),
         (shown["mqtt"]["tls"], TlsSettings),
+        (shown["metrics"], MetricSettings),
         (shown["sources"]["mic0"], SourceSettings),
         (shown["machines"]["machine1"], MachineSettings),
         (shown["machines"]["machine1"]["alarm"], AlarmSettings),
@@ -118,6 +128,11 @@ def test_a_credential_wins_over_everything_and_is_never_shown(
         ("[sources", "is no toml: "),
         ('node = "a/b"\n' + MINIMAL, "node: string should match pattern '^[a-zA-Z0-9_-]+$', got 'a/b'"),
         (MINIMAL + '[metrics]\nlisten = "9464"', "metrics.listen: need HOST:PORT with a port up to 65535"),
+        (MINIMAL + '[metrics]\ncert = "node.pem"', "metrics: cert and key belong together, and client_ca needs both"),
+        (
+            MINIMAL + '[metrics]\nclient_ca = "ca.pem"',
+            "metrics: cert and key belong together, and client_ca needs both",
+        ),
         (MINIMAL + '[metrics]\nlisten = "127.0.0.1:99999"', "or '' to switch metrics off, got '127.0.0.1:99999'"),
         (
             'log_level = "loud"\n' + MINIMAL,

@@ -50,6 +50,7 @@ TOPIC = "edge_asd/v1/node1"
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith(("EDGE_ASD__", "CREDENTIALS_", "NOTIFY_", "WATCHDOG_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("EDGE_ASD__TRUST__ALLOW_UNSIGNED", "true")  # of bundles that tests make
 
 
 @pytest.fixture(scope="module")

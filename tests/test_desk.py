@@ -316,3 +316,9 @@ def test_the_roll_call_is_answered_with_the_health_of_the_node(scene: Scene) -> 
     said = json.loads(reply.payload)
     assert (reply.topic, said["status"]) == (f"{NODE}/rsp/health_check", "ok")
     assert {check["name"] for check in said["data"]["checks"]} == {"source mic", "broker", "store"}
+
+
+def test_health_counts_the_machines_that_were_scored_since_the_start(scene: Scene) -> None:
+    assert scene.daemon.health().scored == 0
+    scene.hear(OVER, OVER)
+    assert scene.daemon.health().scored == 1

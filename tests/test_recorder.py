@@ -66,6 +66,7 @@ class Heard:
             node="node1",
             state_dir=self.state,
             metrics={"listen": ""},
+            trust={"allow_unsigned": True},
             evidence=self.evidence,
             sources={"mic": {"input": f"file:{self.folder}/mic.wav", "speed": 1.0}},
             machines={"pump1": {"source": "mic", "bundle": str(toy), "alarm": alarm}},

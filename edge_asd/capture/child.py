@@ -1,7 +1,8 @@
-"""The process that opens the microphone: ``python -m edge_asd.capture.child RING RATE CHANNEL TOKEN``.
+"""The process that opens the microphone: ``python -m edge_asd.capture.child RING:RATE:CHANNEL ... TOKEN``.
 
-It reads with blocking calls and writes the ring, nothing else, so that it can be killed whenever PortAudio hangs. Its
-standard input is a pipe from the parent; when that breaks, the kernel ends this process, hung or not.
+It reads with blocking calls and writes a ring for each who listens to a channel, nothing else, so that it can be killed
+whenever PortAudio hangs. Its standard input is a pipe from the parent; when that breaks, the kernel ends this process,
+hung or not.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edge_asd.capture import device, ring, server
 from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BLOCKS_PER_S = 10
 LATENCY_S = 0.5  # what the device may hold back while this process waits for the processor
@@ -27,11 +29,21 @@ RATE_TOLERANCE = 0.01  # of the rate; a quartz is a hundred times better
 RATES = (48_000, 44_100)  # tried after the bundle's rate and the one that the device prefers
 
 
+class Tap(NamedTuple):
+    """What one listener wants of the device."""
+
+    writer: ring.Writer
+    rate: int
+    """hertz of what is written"""
+    channel: int
+    """counted from 1"""
+
+
 class Piece(NamedTuple):
     """One read from the device."""
 
     samples: bytes
-    """float32, one channel"""
+    """float32, all channels of a moment beside each other"""
     end: int
     """device samples from the opening to the end of the piece, the lost ones included"""
     waiting: int
@@ -44,7 +56,7 @@ class Sink(Protocol):
     """Where device samples go on their way to the ring."""
 
     def write(self, samples: bytes) -> None:
-        """Append (n,) float32."""
+        """Append float32."""
         ...
 
     def jump(self, index: int) -> None:
@@ -71,6 +83,57 @@ class Resampler:
         """The next device sample is number ``index``; what the filter still held is lost with the rest."""
         self._stream.clear()
         self._writer.jump(max(round(index * self._ratio), self._writer.index))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Hands each listener its channel."""
+
+    channels: int
+    """that stand beside each other in what is written"""
+    sinks: Sequence[tuple[int, Sink]]
+    """of each channel, counted from 1, that somebody hears"""
+
+    def write(self, samples: bytes) -> None:
+        """Append (n, channels) float32."""
+        beside = memoryview(samples).cast("B").cast("f")
+        for channel, sink in self.sinks:
+            sink.write(beside[channel - 1 :: self.channels].tobytes())
+
+    def jump(self, index: int) -> None:
+        """The next device sample is number ``index``, in every channel."""
+        for _, sink in self.sinks:
+            sink.jump(index)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Passes on each write when so many others have followed: what is still here when the process ends was never heard.
+
+    Where a sound server may give us another microphone, that is how long it takes to notice.
+    """
+
+    sink: Sink
+    writes: int
+    waiting: deque[bytes | int] = field(default_factory=deque)
+    """samples, or the index of a jump"""
+
+    def write(self, samples: bytes) -> None:
+        """Append float32, later."""
+        self._take(samples)
+
+    def jump(self, index: int) -> None:
+        """The next device sample is number ``index``, after what is waiting."""
+        self._take(index)
+
+    def _take(self, what: bytes | int) -> None:
+        self.waiting.append(what)
+        while len(self.waiting) > self.writes:
+            first = self.waiting.popleft()
+            if isinstance(first, int):
+                self.sink.jump(first)
+            else:
+                self.sink.write(first)
 
 
 @dataclass
@@ -109,7 +172,7 @@ class Listener:
         return self.sound.end + self.sound.waiting + round(passed) - piece.waiting
 
 
-def listen(stream: Any, listener: Listener, frames: int, channel: int) -> None:  # noqa: ANN401 - sounddevice ships no types
+def listen(stream: Any, listener: Listener, frames: int) -> None:  # noqa: ANN401 - sounddevice ships no types
     """Read until killed.
 
     Raises:
@@ -119,35 +182,56 @@ def listen(stream: Any, listener: Listener, frames: int, channel: int) -> None: 
     while True:
         octets, overflowed = stream.read(frames)
         now, waiting = time.monotonic(), max(stream.read_available, 0)
-        samples = memoryview(octets).cast("B").cast("f")[channel - 1 :: channel].tobytes()
-        end = listener.hear(Piece(samples, end + frames, waiting, now), overflowed=overflowed)
+        end = listener.hear(Piece(bytes(octets), end + frames, waiting, now), overflowed=overflowed)
 
 
-def capture(writer: ring.Writer, rate: int, channel: int, token: str) -> None:
-    """Open the microphone and listen until killed.
+def capture(taps: Sequence[Tap], token: str) -> None:
+    """Open the microphone once for all who listen to it, and listen until killed.
+
+    A channel that it lacks is left out as long as there is another; who wanted it reads so in the ring.
 
     Raises:
-        SourceError: it is not there, has no such channel, refuses, or fails.
+        SourceError: it is not there, has none of these channels, refuses, or fails.
     """
     found = device.find(token, device.here())
-    if not 1 <= channel <= found.channels:
-        msg = f"{token} has no channel {channel}, only 1 to {found.channels}"
-        raise SourceError(msg)
-    portaudio = device.library()
-    device_rate = _rate(portaudio, found, channel, rate)
+    there = present(taps, token, found.channels)
+    portaudio, channels = device.library(), max(tap.channel for tap in there)
+    device_rate = _rate(portaudio, found, channels, max(tap.rate for tap in there))
     frames = device_rate // BLOCKS_PER_S
-    wanted = {"device": found.index, "channels": channel, "samplerate": device_rate, "dtype": "float32"}
-    sink = writer if device_rate == rate else Resampler(writer, device_rate, rate)
+    wanted = {"device": found.index, "channels": channels, "samplerate": device_rate, "dtype": "float32"}
+    sink: Sink = Split(channels, [(tap.channel, _sink(tap, device_rate)) for tap in there])
     try:
         with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
             demand(stream, token, device_rate)
-            if "(hw:" not in found.name:
-                server.guard(token)
-            writer.announce(device_rate)
-            listen(stream, Listener(sink, device_rate), frames, channel)
+            if "(hw:" not in found.name and server.guard(token):
+                sink = Delay(sink, round(server.NOTICE_S * BLOCKS_PER_S))
+            for tap in taps:
+                tap.writer.announce(device_rate, found.channels)
+            listen(stream, Listener(sink, device_rate), frames)
     except portaudio.PortAudioError as error:
         msg = f"{token} failed: {error}"
         raise SourceError(msg) from error
+
+
+def present(taps: Sequence[Tap], token: str, channels: int) -> list[Tap]:
+    """Those whose channel the device has.
+
+    Raises:
+        SourceError: it has none of them.
+    """
+    there = [tap for tap in taps if 1 <= tap.channel <= channels]
+    if not there:
+        raise SourceError(lacking(token, taps[0].channel, channels))
+    return there
+
+
+def lacking(token: str, channel: int, channels: int) -> str:
+    """That a device has no such channel."""
+    return f"{token} has no channel {channel}, only 1 to {channels}"
+
+
+def _sink(tap: Tap, device_rate: int) -> Sink:
+    return tap.writer if tap.rate == device_rate else Resampler(tap.writer, device_rate, tap.rate)
 
 
 def demand(stream: Any, token: str, rate: int) -> None:  # noqa: ANN401 - sounddevice ships no types
@@ -161,7 +245,7 @@ def demand(stream: Any, token: str, rate: int) -> None:  # noqa: ANN401 - soundd
         raise SourceError(msg)
 
 
-def _rate(portaudio: Any, found: device.Device, channel: int, rate: int) -> int:  # noqa: ANN401 - sounddevice ships no types
+def _rate(portaudio: Any, found: device.Device, channels: int, rate: int) -> int:  # noqa: ANN401 - sounddevice ships no types
     """The bundle's rate where the device can do it, else a higher one; a lower one would lack the upper bands.
 
     Raises:
@@ -170,7 +254,7 @@ def _rate(portaudio: Any, found: device.Device, channel: int, rate: int) -> int:
     problem: object = None
     for hertz in (hertz for hertz in (rate, found.rate, *RATES) if hertz >= rate):
         try:
-            portaudio.check_input_settings(found.index, channel, "float32", samplerate=hertz)
+            portaudio.check_input_settings(found.index, channels, "float32", samplerate=hertz)
         except portaudio.PortAudioError as error:
             problem = problem or error
         else:
@@ -187,13 +271,18 @@ def end_with(parent: int) -> None:
         signal.raise_signal(signal.SIGIO)
 
 
+def _tap(argument: str) -> Tap:
+    memory, rate, channel = map(int, argument.split(":"))
+    return Tap(ring.Writer(memory), rate, channel)
+
+
 def main(arguments: list[str]) -> int:
     """Run the child; an end that it can explain has a code of its own and one line of explanation."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then ends us
     end_with(sys.stdin.fileno())
-    memory, rate, channel, token = arguments
+    *taps, token = arguments
     try:
-        capture(ring.Writer(int(memory)), int(rate), int(channel), token)
+        capture([_tap(tap) for tap in taps], token)
     except SourceError as error:
         sys.stderr.write(f"{error}\n")
         return os.EX_UNAVAILABLE

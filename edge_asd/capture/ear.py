@@ -11,9 +11,10 @@ from edge_asd.errors import SourceError
 from edge_asd.signal.health import clipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edge_asd.capture.source import Source
+    from edge_asd.signal.profile import Profile
     from edge_asd.signal.segment import Block
 
 BACK_OFF_S = (0.5, 8.0)
@@ -38,6 +39,8 @@ class Ear:
     """it delivers as fast as time passes, as a microphone does; a recording need not"""
     floor_dbfs: float | None = None
     """level of the room when the machine is off, if somebody has told"""
+    baseline: Mapping[str, Profile] = field(default_factory=dict)
+    """what was heard here when it was commissioned, by the state of the machine"""
     condition: Condition = field(default_factory=Condition)
     restarts: int = 0
     heard: int = 0
@@ -78,6 +81,10 @@ class Ear:
         """Hertz by the monotonic clock; 0 until it is known, and for what is not live."""
         return self._watch.tempo.effective
 
+    def heed(self, baseline: Mapping[str, Profile]) -> None:
+        """Be held to this from now on."""
+        self.baseline = self._watch.baseline = baseline
+
     def fit(self, start: int) -> bool:
         """A clip that began at this sample and is complete now may be scored: the ear was well, and is."""
         return self.state is SourceState.OK and start >= self.fit_from
@@ -116,7 +123,7 @@ class Ear:
         return self.open_source()
 
     def _new_watch(self) -> Watch:
-        return Watch(self.rate, self.live, self.floor_dbfs)
+        return Watch(self.rate, self.live, self.floor_dbfs, self.baseline)
 
     def _demand_life(self, block: Block | None) -> None:
         now = self.clock()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_asd.capture.file import FileSource
-from edge_asd.capture.microphone import MicrophoneSource
+from edge_asd.capture.microphone import Microphone
 from edge_asd.capture.pcm import Format, Pcm, PcmSource
 from edge_asd.capture.rendered import RenderedSource
 from edge_asd.errors import ConfigError
@@ -125,13 +126,34 @@ def open_source(spec: SourceSpec, rate: int, *, clock: Callable[[], float] = tim
     """
     scheme, _, name = spec.input.partition(":")
     if scheme == "microphone":
-        return MicrophoneSource(name, rate, channel=spec.channel or 1, clock=clock)
+        return Microphone(name, clock=clock).tap(rate, spec.channel or 1).open()
     if scheme == "file":
         path = Path(name).expanduser()
         return FileSource(path, rate, speed=spec.speed, loop=spec.loop, channel=spec.channel, clock=clock)
     if scheme == "pcm":
         return PcmSource(name, promised(spec), rate, clock=clock)
     return _rendered(spec, rate, clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens the sources of a node, so that those on one microphone share it."""
+
+    clock: Callable[[], float] = time.monotonic
+    """seconds, never going back"""
+    microphones: dict[str, Microphone] = field(default_factory=dict)
+    """by token"""
+
+    def prepare(self, spec: SourceSpec, rate: int) -> Callable[[], Source]:
+        """What opens this source, each time anew; prepare all of them before the first is opened.
+
+        What it raises is what open_source raises.
+        """
+        scheme, _, token = spec.input.partition(":")
+        if scheme != "microphone":
+            return partial(open_source, spec, rate, clock=self.clock)
+        microphone = self.microphones.setdefault(token, Microphone(token, clock=self.clock))
+        return microphone.tap(rate, spec.channel or 1).open
 
 
 def _rendered(spec: SourceSpec, rate: int, clock: Callable[[], float]) -> RenderedSource:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 WORD = 8  # bytes of a counter; an aligned 64-bit store is never seen half done
 SAMPLE = 4  # bytes of a float32
 
-BLOCK, SLOTS, RATE, BEGUN, DONE = range(5)  # words at the front of the file
+BLOCK, SLOTS, RATE, CHANNELS, BEGUN, DONE = range(6)  # words at the front of the file
 HEAD = 8
 START, LOST, COUNT = range(3)  # words at the front of each slot
 SLOT_HEAD = 3
@@ -65,8 +65,10 @@ class Writer:
         """Where the next sample goes."""
         return self._index
 
-    def announce(self, rate: int) -> None:
-        """Say at how many hertz the device runs: it is open."""
+    def announce(self, rate: int, channels: int = 1) -> None:
+        """Say at how many hertz the device runs and how many channels it has: it is open."""
+        self._shared.words[CHANNELS] = channels
+        self._shared.fence()
         self._shared.words[RATE] = rate
 
     def write(self, samples: bytes | memoryview) -> None:
@@ -115,6 +117,16 @@ class Reader:
     def rate(self) -> int:
         """Hertz at which the device runs; 0 until it is open."""
         return self._shared.words[RATE]
+
+    @property
+    def channels(self) -> int:
+        """How many the device has; 0 until it is open."""
+        return self._shared.words[CHANNELS]
+
+    @property
+    def index(self) -> int:
+        """Where the next sample is expected: behind the newest that was read."""
+        return self._index
 
     @property
     def fill(self) -> float:

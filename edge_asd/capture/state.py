@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -12,12 +13,15 @@ import numpy as np
 
 from edge_asd.capture.source import SourceState
 from edge_asd.signal.health import Fault, band_limit, clipped, fault, is_flat, power
+from edge_asd.signal.level import measure
+from edge_asd.signal.profile import OFF, WINDOW, changed, mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
+    from edge_asd.signal.profile import Bands, Profile
     from edge_asd.signal.segment import Block
 
 WINDOW_S = 2.5
@@ -49,6 +53,8 @@ class Trouble(StrEnum):
     LOSS = "loss"
     BAND_LIMITED = "band_limited"
     BARE_NOISE = "bare_noise"
+    GAIN = "gain"
+    COVERED = "covered"
     FAINT = "faint"
 
 
@@ -73,11 +79,23 @@ RULES: Mapping[Trouble, Rule] = MappingProxyType(
         Trouble.LOSS: Rule(SourceState.FAILED, onset=3, calm=12),  # longer than a clip: no clip is ever whole
         Trouble.BAND_LIMITED: Rule(SourceState.SUSPECT, onset=3, calm=5),
         Trouble.BARE_NOISE: Rule(SourceState.SUSPECT, onset=60, calm=5),
+        # ten seconds over the ten that are compared: before the third bad clip in a row, which would raise an alarm
+        Trouble.GAIN: Rule(SourceState.SUSPECT, onset=10, calm=5),
+        Trouble.COVERED: Rule(SourceState.SUSPECT, onset=10, calm=5),
         Trouble.FAINT: Rule(SourceState.SUSPECT, onset=3_600, calm=60),
     }
 )
 """the first that holds is the state (device.md §5)"""
-UNSEEN = frozenset({Trouble.WRONG_RATE, Trouble.BAND_LIMITED, Trouble.BARE_NOISE, Trouble.FAINT})
+UNSEEN = frozenset(
+    {
+        Trouble.WRONG_RATE,
+        Trouble.BAND_LIMITED,
+        Trouble.BARE_NOISE,
+        Trouble.GAIN,
+        Trouble.COVERED,
+        Trouble.FAINT,
+    }
+)
 """what whoever looks at one segment cannot know: only the ear can say that it must not be scored"""
 
 
@@ -196,7 +214,11 @@ class Watch:
     """it comes as fast as time passes"""
     floor_dbfs: float | None = None
     """level of the room when the machine is off; None when nobody knows"""
+    baseline: Mapping[str, Profile] = field(default_factory=dict)
+    """what was heard here when it was commissioned, by the state of the machine"""
     tempo: Tempo = field(init=False)
+    _bands: deque[Bands] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    """of the last whole seconds in a row"""
     _pieces: list[NDArray[np.float32]] = field(default_factory=list)
     _begun: int = 0
     _end: int | None = None
@@ -237,13 +259,28 @@ class Watch:
 
     def _shown(self) -> dict[Trouble, str]:
         samples = np.concatenate(self._pieces)
-        shown = heard(samples, self.rate, self.floor_dbfs) if samples.size >= self.rate * WHOLE else {}
+        shown = heard(samples, self.rate, self._floor) if samples.size >= self.rate * WHOLE else {}
+        shown |= self._altered(samples, well=samples.size == self.rate and not self._lost and shown.keys() <= UNSEEN)
         if self._lost:
             shown[Trouble.LOSS] = "audio is lost again and again; free the processor or the bus it shares"
         if reason := self.tempo.wrong():
             shown[Trouble.WRONG_RATE] = reason
         self._pieces, self._lost = [], False
         return shown
+
+    @property
+    def _floor(self) -> float | None:
+        known = self.baseline[OFF].level_dbfs if OFF in self.baseline else None
+        return known if self.floor_dbfs is None else self.floor_dbfs
+
+    def _altered(self, samples: NDArray[np.float32], *, well: bool) -> dict[Trouble, str]:
+        """What the last ten seconds show of an ear that was commissioned."""
+        if not well or not self.baseline:
+            self._bands.clear()
+            return {}
+        self._bands.append(measure(samples, self.rate).bands)
+        change = changed(mean(self._bands), self.baseline) if len(self._bands) == WINDOW else None
+        return {Trouble(change[0]): change[1]} if change else {}
 
 
 def heard(samples: NDArray[np.float32], rate: int, floor_dbfs: float | None = None) -> dict[Trouble, str]:

@@ -86,6 +86,20 @@ class Control:
         self._path.unlink(missing_ok=True)
 
 
+def answers(folder: Path) -> bool:
+    """Whether a daemon listens that keeps its state in ``folder``; True also when this user may not speak to it."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE_S)
+        try:
+            with _short(folder / NAME) as path:
+                connection.connect(path)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
 def ask(folder: Path, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the daemon that keeps its state in ``folder``.
 

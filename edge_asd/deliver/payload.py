@@ -304,6 +304,8 @@ class Health(Shape):
     clock_synced: bool
     version: str
     uptime_s: float
+    scored: int
+    """machines of which a clip was scored since the start"""
     well: bool
     """every check is"""
     checks: tuple[Check, ...]

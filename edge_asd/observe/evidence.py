@@ -115,6 +115,10 @@ class Archive:
             raise AudioError(msg) from error
         return Kept(file, digest, evicted, total)
 
+    def used(self) -> int:
+        """Bytes of all recordings."""
+        return sum(_size(file) for files in recordings(self.folder).values() for file in files)
+
     def _make_room(self, size: int) -> tuple[int, int]:
         """Recordings that went, and bytes in use with ``size`` more; OSError, before any goes, where that is no use."""
         kept, going = recordings(self.folder), 0

@@ -5,7 +5,9 @@ Metrics watch the watcher; MQTT carries the alarms.
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -16,25 +18,28 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
+    make_wsgi_app,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from edge_asd.alarm.alarm import Alarm, State, Suppression
 from edge_asd.capture.source import SourceState
 from edge_asd.deliver.message import Verb
-from edge_asd.errors import ConfigError
+from edge_asd.observe.board import free_bytes, temperature_c
+from edge_asd.observe.clock import Direction, clock_synced
+from edge_asd.observe.web import serve
 from edge_asd.signal.health import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from wsgiref.simple_server import WSGIServer
+    from pathlib import Path
 
     from prometheus_client import Metric
 
     from edge_asd.capture.source import Loss
     from edge_asd.deliver.publisher import Traffic
     from edge_asd.deliver.store import Condition
+    from edge_asd.observe.web import Certificate, MetricServer, Page
     from edge_asd.score.clip import ClipScore, Skipped
 
 LOST = ("overflow", "gap", "ring_full", "restart")
@@ -53,6 +58,22 @@ INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 LATENCY_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 MULTIPLES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0)
 """clip score over threshold"""
+
+
+class Outcome(StrEnum):
+    """What became of a model, or of the wish to change it."""
+
+    INSTALLED = "installed"
+    REFUSED = "refused"
+    FIT = "fit"
+    UNFIT = "unfit"
+    UNDECIDED = "undecided"
+    ACTIVATED = "activated"
+    KEPT = "kept"
+    RETURNED = "returned"
+    """the node went back to the one before by itself"""
+    ROLLED_BACK = "rolled_back"
+    """because somebody wanted it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,8 @@ class Metrics:
         self._declare_audio()
         self._declare_scores()
         self._declare_evidence()
+        self._declare_models()
+        self._labels: dict[str, MachineLabel] = {}
         self._frames_before: dict[str, tuple[int, ...]] = {}
         self._ear_before: dict[str, tuple[int, int]] = {}
         self._states: dict[str, State] = {}
@@ -90,6 +113,10 @@ class Metrics:
             self._begin_machine(label)
 
     # What the daemon calls
+
+    def hears(self, machine: str, source: str) -> None:
+        """Which source a machine is heard by: what joins the series of both."""
+        self._machine.labels(machine, source).set(1)
 
     def heard(self, source: str, samples: int, at: float, level_dbfs: float | None = None) -> None:
         """Samples came from a source, at Unix time ``at``."""
@@ -130,6 +157,10 @@ class Metrics:
     def restarted(self, source: str, *, ok: bool) -> None:
         """A source was opened again, or could not be."""
         self._restarts.labels(source, "ok" if ok else "failed").inc()
+
+    def unsigned(self, models: int) -> None:
+        """So many models are in use that nobody vouches for."""
+        self._unsigned.set(models)
 
     def scored(self, machine: str, clip: ClipScore, threshold: float, at: float) -> None:
         """A clip got its score at Unix time ``at``."""
@@ -191,29 +222,54 @@ class Metrics:
         """A recording was kept; older ones made room for it, and all take so many bytes now."""
         self._kept.labels("ok").inc()
         self._evicted.labels("room").inc(evicted)
-        self._clip_bytes.set(total)
+        self.stored(total)
 
     def not_kept(self) -> None:
         """A recording could not be kept."""
         self._kept.labels("failed").inc()
 
+    def stored(self, total: int) -> None:
+        """All recordings take so many bytes."""
+        self._clip_bytes.set(total)
+
+    def stepped(self, direction: Direction) -> None:
+        """Somebody has set the wall clock."""
+        self._steps.labels(direction).inc()
+
+    def switched(self, label: MachineLabel) -> None:
+        """A machine is judged by another model."""
+        self._model.remove(*astuple(self._labels[label.machine]))
+        self._name(label)
+
+    def shadowed(self, machine: str, surprise: float | None) -> None:
+        """What the model beside the one that speaks says of a clip; None: nobody hears along any more."""
+        self._shadow.labels(machine).set(math.nan if surprise is None else surprise)
+
+    def updated(self, outcome: Outcome) -> None:
+        """A model was installed, tried or changed."""
+        self._updates.labels(outcome).inc()
+
     def watch(self, traffic: Callable[[], Traffic], store: Callable[[], Condition], wall: Callable[[], float]) -> None:
         """Show what the publisher and the store count; they are asked at every scrape, and ``wall`` for Unix time."""
         self.registry.register(_DeliveryCollector(traffic, store, wall))
 
-    def serve(self, host: str = "127.0.0.1", port: int = 9464) -> MetricServer:
-        """Answer Prometheus; port 0 takes a free one.
+    def watch_node(self, folder: Path | None) -> None:
+        """Show how the computer is, asked at every scrape; ``folder`` is where state is kept."""
+        self.registry.register(_NodeCollector(folder))
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 9464,
+        certificate: Certificate | None = None,
+        pages: Mapping[str, Callable[[], Page]] | None = None,
+    ) -> MetricServer:
+        """Answer Prometheus, and health checks by the path of their page; port 0 takes a free one.
 
         Raises:
-            ConfigError: somebody else has the port, or the address is not ours.
+            ConfigError: somebody else has the port, the address is not ours, or the certificate cannot be used.
         """
-        try:
-            server, _ = start_http_server(port, host, self.registry)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            msg = f"metrics.listen: cannot listen on {host}:{port} ({reason}); choose another port, or ''"
-            raise ConfigError(msg) from error
-        return MetricServer(server)
+        return serve(make_wsgi_app(self.registry), host, port, certificate, pages)
 
     # Series
 
@@ -221,6 +277,12 @@ class Metrics:
         build = self._gauge("build_info", "Version and revision.", "version", "revision")
         build.labels(version, revision).set(1)
         self._gauge("start_time_seconds", "Unix time the daemon started.").set(started_at)
+        self._gauge("config_last_reload_successful", "1 when the settings in force are those last read.").set(1)
+        read = self._gauge("config_last_reload_success_timestamp_seconds", "Unix time the settings in force were read.")
+        read.set(started_at)
+        self._steps = self._counter("clock_steps_total", "Times the wall clock was set.", "direction")
+        for direction in Direction:
+            self._steps.labels(direction)
 
     def _declare_audio(self) -> None:
         state = "edge_asd_audio_source_state"
@@ -241,6 +303,8 @@ class Metrics:
     def _declare_scores(self) -> None:
         labels = ("machine", "model", "version", "sha256", "backend", "precision")
         self._model = self._gauge("model_info", "Bundle that a machine is judged by.", *labels)
+        self._unsigned = self._gauge("unsigned_models", "Models in use that nobody who is trusted signed.")
+        self._machine = self._gauge("machine_info", "Source that a machine is heard by.", "machine", "source")
         self._segments = self._counter("segments_total", "Segments by outcome.", "machine", "outcome")
         self._clips = self._counter("clips_total", "Clips by outcome.", "machine", "outcome")
         self._inference = self._histogram(
@@ -271,10 +335,23 @@ class Metrics:
     def _declare_evidence(self) -> None:
         self._kept = self._counter("clips_kept_total", "Recordings kept for people, by outcome.", "outcome")
         self._evicted = self._counter("clips_evicted_total", "Recordings deleted for newer ones.", "reason")
-        self._clip_bytes = self._gauge("clip_store_bytes", "Bytes of recordings, as of the last one kept.")
+        self._clip_bytes = self._gauge("clip_store_bytes", "Bytes of recordings, when one was kept or at the start.")
         self._evicted.labels("room")
         for outcome in KEPT:
             self._kept.labels(outcome)
+
+    def _declare_models(self) -> None:
+        self._shadow = self._gauge(
+            "shadow_clip_score", "Last clip score of the model that hears along, NaN while none does.", "machine"
+        )
+        self._updates = self._counter("model_updates_total", "Models installed, tried and changed.", "outcome")
+        for outcome in Outcome:
+            self._updates.labels(outcome)
+
+    def _name(self, label: MachineLabel) -> None:
+        self._labels[label.machine] = label
+        self._model.labels(*astuple(label)).set(1)
+        self._inference.labels(label.model)
 
     def _begin_source(self, source: str) -> None:
         counters, gauges = (self._overflows, self._clipped), (self._rate, self._effective)
@@ -289,8 +366,8 @@ class Metrics:
 
     def _begin_machine(self, label: MachineLabel) -> None:
         machine = label.machine
-        self._model.labels(*astuple(label)).set(1)
-        self._inference.labels(label.model)
+        self._name(label)
+        self.shadowed(machine, None)
         for histogram in (self._distribution, self._latency):
             histogram.labels(machine)
         for series in (self._segment_score, self._clip_score, self._threshold, self._last_scored):
@@ -308,23 +385,6 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"edge_asd_{name}", text, labels, buckets=buckets, registry=self.registry)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricServer:
-    """The HTTP server that answers Prometheus."""
-
-    server: WSGIServer
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self.server.server_port)
-
-    def close(self) -> None:
-        """Give the port back."""
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +418,22 @@ class _DeliveryCollector:
         for key, count in kept.dropped.items():
             dropped[key] = dropped.get(key, 0) + count
         yield _counted("mqtt_outbox_dropped", "Messages dropped.", ("kind", "reason"), dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeCollector:
+    """What nobody can say is left out: an invented number would be worse than none."""
+
+    folder: Path | None
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, value in (
+            ("clock_synchronised", "1 when the kernel's clock was set by NTP or the like.", clock_synced()),
+            ("disk_free_bytes", "Bytes free where state is kept.", free_bytes(self.folder) if self.folder else None),
+            ("temperature_celsius", "Temperature of the hottest zone of the computer.", temperature_c()),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"edge_asd_{name}", text, value)
 
 
 def _counted(name: str, text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_asd.capture import ring
-from edge_asd.capture.child import Listener, Piece, Resampler, demand
+from edge_asd.capture.child import Delay, Listener, Piece, Resampler, Split, demand
 from edge_asd.capture.child import listen as hear_device
 from edge_asd.errors import SourceError
 
@@ -128,6 +128,20 @@ def test_a_jump_shorter_than_the_filter_still_goes_forward() -> None:
     writer.close()
 
 
+def test_what_is_delayed_comes_in_order_when_enough_has_followed() -> None:
+    tape = Tape()
+    delay = Delay(tape, 2)
+    delay.write(bytes(40))
+    delay.jump(50)
+    assert tape.heard == []
+    delay.write(bytes(8))
+    assert (tape.heard, tape.index) == ([(0, 10)], 10)
+    delay.write(bytes(4))
+    assert tape.index == 50
+    delay.write(bytes(4))
+    assert tape.heard == [(0, 10), (50, 52)]
+
+
 class Unplugged(Exception):
     """The end of a scripted device."""
 
@@ -148,16 +162,22 @@ class Stereo:
         return np.stack([numbers, -numbers], axis=1).tobytes(), False
 
 
-def test_one_channel_of_several_is_heard() -> None:
-    memory = ring.create(FRAMES, 4)
-    reader = ring.Reader(memory)
+def test_each_listener_gets_its_channel_at_its_rate() -> None:
+    memories = [ring.create(FRAMES, 4) for _ in range(3)]
+    readers, writers = [ring.Reader(m) for m in memories], [ring.Writer(m) for m in memories]
+    split = Split(2, [(2, writers[0]), (1, writers[1]), (2, Resampler(writers[2], RATE, RATE // 2))])
     with pytest.raises(Unplugged):
-        hear_device(Stereo(), Listener(ring.Writer(memory), RATE), FRAMES, channel=2)
-    os.close(memory)
-    stretch = reader.read(1000)
-    assert stretch
-    np.testing.assert_array_equal(np.frombuffer(stretch.samples, np.float32), -np.arange(2 * FRAMES))
-    reader.close()
+        hear_device(Stereo(), Listener(split, RATE), FRAMES)
+    split.jump(1000)
+    numbers = np.arange(2 * FRAMES, dtype=np.float32)
+    right, left = (np.frombuffer(reader.read(1000).samples, np.float32) for reader in readers[:2])  # type: ignore[union-attr]
+    np.testing.assert_array_equal(right, -numbers)
+    np.testing.assert_array_equal(left, numbers)
+    assert [writer.index for writer in writers] == [1000, 1000, 500]
+    for memory, reader, writer in zip(memories, readers, writers, strict=True):
+        os.close(memory)
+        reader.close()
+        writer.close()
 
 
 @dataclass(frozen=True)
@@ -224,9 +244,9 @@ def test_a_child_whose_parent_is_gone_already_does_not_begin() -> None:
 
 
 def test_a_child_ends_when_told_and_ignores_the_keyboard(eventually: Callable[..., object]) -> None:
-    code = "import edge_asd.capture.child as c; c.capture = lambda *_: __import__('time').sleep(60); c.main(['3'] * 4)"
+    code = "import sys, time, edge_asd.capture.child as c; c.capture = lambda *_: time.sleep(60); c.main(sys.argv[1:])"
     memory = ring.create(8, 4)
-    arguments = [sys.executable, "-c", code.replace("'3'", f"'{memory}'")]
+    arguments = [sys.executable, "-c", code, f"{memory}:16000:1", "usb-path:1-1"]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, pass_fds=(memory,)) as child:
         eventually(lambda: _ignores_interrupt(child.pid), 10, "the child ignores SIGINT")
         child.send_signal(signal.SIGINT)

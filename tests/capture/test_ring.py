@@ -120,11 +120,11 @@ def test_time_never_runs_backwards(pair: tuple[ring.Writer, ring.Reader]) -> Non
         writer.jump(7)
 
 
-def test_a_rate_is_there_once_the_device_is_open(pair: tuple[ring.Writer, ring.Reader]) -> None:
+def test_rate_and_channels_are_there_once_the_device_is_open(pair: tuple[ring.Writer, ring.Reader]) -> None:
     writer, reader = pair
-    assert reader.rate == 0
-    writer.announce(48_000)
-    assert reader.rate == 48_000
+    assert (reader.rate, reader.channels) == (0, 0)
+    writer.announce(48_000, 6)
+    assert (reader.rate, reader.channels) == (48_000, 6)
 
 
 @pytest.mark.parametrize(("block", "slots"), [(0, 4), (8, 1)])

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import soundfile
 
-from edge_asd.capture.microphone import MicrophoneSource
-from edge_asd.capture.server import recorded, source_of
+from edge_asd.capture.microphone import Microphone
+from edge_asd.capture.server import News, recorded, source_of
 from edge_asd.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from edge_asd.capture.microphone import MicrophoneSource
     from tests.conftest import PulseMicrophone
 
 TOLD = """Source Output #3
@@ -49,7 +55,7 @@ def test_who_does_not_record_has_no_source() -> None:
 @pytest.fixture
 def source(pulse_microphone: PulseMicrophone) -> Iterator[MicrophoneSource]:
     """Hears the sink ``mic``."""
-    hears = MicrophoneSource(pulse_microphone.token, 16_000)
+    hears = Microphone(pulse_microphone.token).tap(16_000).open()
     yield hears
     hears.close()
 
@@ -58,23 +64,61 @@ def control(*words: str) -> str:
     return subprocess.run(["pactl", *words], check=True, capture_output=True, text=True).stdout
 
 
+@pytest.fixture
+def news() -> Iterator[Callable[[str], News]]:
+    """`news(code)` is told what this Python code prints."""
+    started: list[News] = []
+
+    def start(code: str) -> News:
+        started.append(News((sys.executable, "-c", code)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def waited(news: News, longest: float) -> float:
+    began = time.monotonic()
+    news.wait(longest)
+    return time.monotonic() - began
+
+
+def test_news_of_a_recording_ends_the_waiting(news: Callable[[str], News]) -> None:
+    told = "print(\"Event 'change' on source-output #3\", flush=True); import time; time.sleep(60)"
+    assert waited(news(told), 20) < 15
+
+
+def test_other_news_or_none_or_nobody_who_tells_ends_it_in_its_time(news: Callable[[str], News]) -> None:
+    for told in ("print(\"Event 'new' on client #3\", flush=True); import time; time.sleep(60)", "", "1 / 0"):
+        assert waited(news(told), 0.4) >= 0.4
+
+
 @pytest.mark.system
-def test_a_microphone_whose_place_another_takes_is_lost(
-    source: MicrophoneSource, eventually: Callable[..., Any]
+def test_a_microphone_whose_place_another_takes_is_lost_before_a_sound_of_the_other_is_heard(
+    pulse_microphone: PulseMicrophone, source: MicrophoneSource, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
-    control("load-module", "module-null-sink", "sink_name=other")
+    control("load-module", "module-null-sink", "sink_name=other", "rate=16000")
     eventually(source.read, 15, "a block")
-    home = eventually(lambda: source_of(source.pid), 15, "the server to know of us")
+    for sink, level in {"mic": 0.1, "other": 0.5}.items():
+        sound = np.random.default_rng(0).uniform(-level, level, 20 * 16_000)
+        soundfile.write(tmp_path / f"{sink}.wav", sound, 16_000)
+        pulse_microphone.play(tmp_path / f"{sink}.wav", sink)
+    eventually(lambda: source_of(source.pid), 15, "the server to know of us")
+    eventually(lambda: control("list", "short", "sinks").count("RUNNING") == 2, 15, "both to sound")
     (microphone,) = (line.split()[0] for line in control("list", "short", "modules").splitlines() if "=mic " in line)
-    control("unload-module", microphone)
-    eventually(lambda: source_of(source.pid) != home, 15, "the server to give us another source, as it does")
+    heard = [0.0]
 
     def said() -> str | None:
         try:
-            source.read()
+            block = source.read()
         except SourceError as error:
             return str(error)
+        heard.append(float(abs(block.samples).max()) if block else 0.0)
         return None
 
+    eventually(lambda: said() or sum(level > 0.05 for level in heard) > 10, 15, "its own sound")
+    control("unload-module", microphone)
     lost = eventually(said, 15, "the loss")
     assert lost == "name:default is gone: the sound server gave us another microphone in its place"
+    assert max(heard) < 0.11

@@ -53,7 +53,7 @@ def test_every_fault_of_a_segment_has_a_rule_and_sound_can_bring_every_state_tha
 
 
 def test_what_makes_sound_unfit_at_once_is_told_within_ten_seconds() -> None:
-    slow = {Trouble.BARE_NOISE, Trouble.FAINT}
+    slow = {Trouble.BARE_NOISE, Trouble.GAIN, Trouble.COVERED, Trouble.FAINT}
     assert max(RULES[trouble].onset for trouble in RULES.keys() - slow) <= 3
 
 

@@ -43,6 +43,7 @@ HEALTH = Health(
     clock_synced=True,
     version="0.1.0",
     uptime_s=12.5,
+    scored=1,
     well=False,
     checks=(Check(name="mic0", well=False, said="lost"),),
     outbox=Backlog(messages=3, size_bytes=2048, kept=True, trouble=None, dropped={"event": 0, "score": 1}),

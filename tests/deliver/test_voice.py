@@ -262,6 +262,7 @@ def test_a_source_its_level_and_the_node_are_spelled_as_the_contract_says() -> N
         "clock_synced": True,
         "version": "0.1.0",
         "uptime_s": 12.5,
+        "scored": 1,
         "well": False,
         "checks": [{"name": "mic0", "well": False, "said": "lost"}],
         "outbox": {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import urllib.request
 from dataclasses import replace
@@ -16,11 +17,13 @@ from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Traffic
 from edge_asd.deliver.store import Change, Store
 from edge_asd.errors import ConfigError
+from edge_asd.observe.clock import Direction
 from edge_asd.observe.metric import MachineLabel, Metrics
 from edge_asd.score.clip import ClipScore, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import Prometheus
 
@@ -30,9 +33,11 @@ CLIP = ClipScore(0, 160_000, 1.0, surprise=2.0, health_index=7, parts=(), segmen
 
 
 @pytest.fixture
-def metrics() -> Metrics:
+def metrics(tmp_path: Path) -> Metrics:
     metrics = Metrics("0.1.0", "abc", 1.0, ["mic0"], [PUMP])
     metrics.watch(Traffic, Store(None).condition, lambda: 1000.0)
+    metrics.watch_node(tmp_path)
+    metrics.hears("pump1", "mic0")
     return metrics
 
 
@@ -59,6 +64,9 @@ def use(metrics: Metrics) -> None:
     metrics.alarm("pump1", ACTIVE)
     metrics.commanded("ack", "ok")
     metrics.flooded(lasting=True)
+    metrics.stepped(Direction.BACKWARD)
+    metrics.kept(evicted=2, total=1_000_000)
+    metrics.not_kept()
 
 
 def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -102,6 +110,9 @@ def test_what_happens_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "end_to_end_latency_seconds_bucket", machine="pump1", le="0.5") == 1
     assert value(metrics, "ring_buffer_fill_ratio", source="mic0") == 0.25
     assert value(metrics, "inference_duration_seconds_bucket", model="pump", le="0.005") == 1
+    assert value(metrics, "clock_steps_total", direction="backward") == 1
+    assert value(metrics, "clock_steps_total", direction="forward") == 0
+    assert value(metrics, "clip_store_bytes") == 1_000_000
 
 
 def test_the_distribution_is_in_multiples_of_the_threshold(metrics: Metrics) -> None:
@@ -183,6 +194,26 @@ def test_what_publisher_and_store_count_is_shown_as_it_is() -> None:
     oldest = value(metrics, "mqtt_outbox_oldest_timestamp_seconds")
     assert oldest is not None
     assert 0 < 1000 - oldest <= before
+
+
+def test_the_disk_is_the_one_that_state_is_kept_on(metrics: Metrics, tmp_path: Path) -> None:
+    free = value(metrics, "disk_free_bytes")
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+
+
+def test_without_a_place_for_state_no_disk_is_invented() -> None:
+    metrics = Metrics("0.1.0", "abc", 1.0, [], [])
+    metrics.watch_node(None)
+
+    assert value(metrics, "disk_free_bytes") is None
+    assert value(metrics, "clock_synchronised") in {0, 1}
+
+
+def test_the_settings_count_as_read_when_the_daemon_starts() -> None:
+    metrics = Metrics("0.1.0", "abc", 42.0, [], [])
+
+    assert value(metrics, "config_last_reload_successful") == 1
+    assert value(metrics, "config_last_reload_success_timestamp_seconds") == 42
 
 
 def test_it_is_served_on_loopback_and_a_taken_port_is_named(metrics: Metrics) -> None:

@@ -46,6 +46,7 @@ QUIET_S = 4.0
 SETTINGS = """
 node = "{NODE}"
 state_dir = "{state}"
+trust.allow_unsigned = true
 metrics.listen = ""
 flood_limit = 0
 mqtt = {{ host = "127.0.0.1", port = {port} }}

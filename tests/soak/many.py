@@ -294,6 +294,7 @@ def _small(folder: Path) -> Daemon:
                 "metrics": {"listen": ""},
                 "sources": dict.fromkeys(names, source),
                 "machines": {name: {"source": name, "bundle": str(toy)} for name in names},
+                "trust": {"allow_unsigned": True},
             }
         )
     )

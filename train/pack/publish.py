@@ -14,6 +14,7 @@ from scipy import stats
 
 from edge_asd.bench import one_core, turns
 from edge_asd.bundle import HeadCard, Manifest, Precision, Thresholds, open_bundle, write_bundle
+from edge_asd.errors import BundleError
 from edge_asd.score.backbone import Backbone
 from edge_asd.score.calibration import alarm_threshold
 from train.teach.run import ROOT
@@ -119,5 +120,8 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 def memory_mb(bundle: Path) -> float:
     """Most memory that a process held which did nothing but open a bundle and score by each of its heads."""
     command = [sys.executable, "-c", RUNS, str(bundle.resolve())]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return int(said) * 1024 / 1e6
+    ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    if ended.returncode:
+        msg = f"{bundle.name} does not open in a process of its own: {ended.stderr.strip()[-2000:]}"
+        raise BundleError(msg)
+    return int(ended.stdout) * 1024 / 1e6

@@ -19,7 +19,7 @@ from edge_asd.bundle import open_bundle, read_normals
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from train.corpus.clip import normals
 from train.pack.export import Wish, export
-from train.pack.publish import decision_threshold
+from train.pack.publish import decision_threshold, memory_mb
 from train.teach.fit import fit
 from train.teach.recipe import load_recipe
 from train.teach.run import Run, create
@@ -177,3 +177,10 @@ def test_the_decision_threshold_is_scipys_gamma_quantile() -> None:
     scores = stats.gamma.rvs(4.0, size=2000, random_state=0) - 2.0
 
     assert decision_threshold(scores) == pytest.approx(np.quantile(scores, 0.9), rel=0.05)
+
+
+def test_a_bundle_that_another_process_cannot_open_is_refused_with_what_that_process_said(tmp_path: Path) -> None:
+    (tmp_path / "a.asd").write_bytes(b"no archive")
+
+    with pytest.raises(BundleError, match=r"(?s)a\.asd does not open in a process of its own: .*BundleCorrupt"):
+        memory_mb(tmp_path / "a.asd")

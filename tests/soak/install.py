@@ -1,0 +1,165 @@
+"""Is a model whole whatever happens? ``python -m tests.soak.install --kills 500``.
+
+A process installs models, activates them and rolls them back without end. It is killed at a moment by lot, again and
+again. Each time the shelf must say what it said before the change that was cut off or what it would have said after it,
+each model on it must open and pass its golden test, and the next change must leave nothing that has no role.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_asd.bundle import open_bundle
+from edge_asd.errors import EdgeAsdError
+from edge_asd.model.opening import open_model
+from edge_asd.model.shelf import FOLDER, Shelf
+from edge_asd.signature import Trust
+from tests.example import bundle, contents, resealed
+
+ANYBODY = Trust(allow_unsigned=True)
+NAME = "toy"
+VERSIONS = 4
+LONGEST_S = 0.25
+"""from the first change to the kill: a few changes"""
+
+
+@dataclass
+class Outcome:
+    """What was found after the kills."""
+
+    kills: int = 0
+    moments: Counter[str] = field(default_factory=Counter)
+    """what lay there besides the models when it was killed"""
+    changes: int = 0
+    """that were said to be done"""
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def well(self) -> bool:
+        """Whether the shelf was always whole, and the kills met changes at work."""
+        return not self.wrong and self.changes >= self.kills and self.moments.total() > self.moments["nothing"]
+
+
+def change(folder: Path, toys: list[Path], seed: int) -> None:
+    """Without end; what is done is said, before and after."""
+    shelf, lots = Shelf(folder, ANYBODY), random.Random(seed)
+    print("ready", flush=True)
+    while True:
+        toy = lots.choice(toys)
+        print(f"begin {' '.join(_found(shelf))}", flush=True)
+        shelf.install(toy)
+        if any(model.role == "candidate" for model in shelf.list()):
+            print(f"begin {' '.join(_found(shelf))}", flush=True)
+            shelf.activate(NAME)
+
+
+def endure(kills: int, folder: Path, seed: int = 0) -> Outcome:
+    """Kill it so often."""
+    outcome, lots = Outcome(), random.Random(seed)
+    toys, shelf = _toys(folder), Shelf(folder / "state" / FOLDER, ANYBODY)
+    shelf.install(toys[0])
+    for number in range(kills):
+        said = _killed(shelf.folder, toys, seed + number, lots.uniform(0, LONGEST_S))
+        outcome.kills += 1
+        outcome.changes += max(len(said) - 1, 0)
+        outcome.moments[_strays(shelf)] += 1
+        outcome.wrong += [f"after kill {number}: {what}" for what in _wrong(shelf, said, len(toys))]
+    return outcome
+
+
+def _killed(folder: Path, toys: list[Path], seed: int, after_s: float) -> list[set[str]]:
+    """What the shelf held before each change, as far as it came."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.soak.install",
+        "--change",
+        str(folder),
+        "--seed",
+        str(seed),
+        *map(str, toys),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            msg = "it does not begin"
+            raise AssertionError(msg)
+        time.sleep(after_s)
+        process.kill()
+        lines = process.stdout.read().splitlines()
+    return [set(line.split()[1:]) for line in lines if line.startswith("begin")]
+
+
+def _wrong(shelf: Shelf, said: list[set[str]], versions: int) -> list[str]:
+    """Everything that should not be."""
+    try:
+        before, found = said[-1] if said else None, _found(shelf)
+        open_model(f"installed:{NAME}", shelf.folder.parent, ANYBODY).scorer()
+        other = [model.version for model in shelf.list() if open_bundle(model.path).digest != model.digest]
+        shelf.pin(NAME)
+        shelf.unpin(NAME)
+        after = _found(shelf)
+    except EdgeAsdError as error:
+        return [str(error)]
+    wrong = [f"version {version} is another bundle" for version in other]
+    wrong += [] if after == found else [f"pinning changed {found} to {after}"]
+    wrong += [] if _strays(shelf) == "nothing" else [f"left behind: {_strays(shelf)}"]
+    if before is not None and not _follows(set(found), before, versions):
+        wrong.append(f"from {sorted(before)} no single change leads to {found}")
+    return wrong
+
+
+def _follows(found: set[str], before: set[str], versions: int) -> bool:
+    """Whether it is as before, or as after one more candidate or one activation."""
+    was, now = (dict(role.split(":") for role in each) for each in (before, found))
+    if now == was:
+        return True
+    installed = now | {"candidate": ""} == was | {"candidate": ""} and int(now["candidate"]) in range(versions)
+    activated = now == {"current": was.get("candidate"), "previous": was["current"]}
+    return installed or activated
+
+
+def _found(shelf: Shelf) -> list[str]:
+    return [f"{model.role}:{model.version}" for model in shelf.list()]
+
+
+def _strays(shelf: Shelf) -> str:
+    """Kinds of files that no role needs."""
+    known = {model.path.name for model in shelf.list()} | {"shelf.json", "lock"}
+    strays = (path.name for path in shelf.folder.iterdir() if path.name not in known)
+    return ", ".join(sorted("model" if name.endswith(".asd") else name for name in strays)) or "nothing"
+
+
+def _toys(folder: Path) -> list[Path]:
+    files = contents(bundle(folder / "toy.asd"))
+    return [
+        resealed(folder / f"v{number}.asd", files, lambda m, number=number: m.update(version=str(number)))
+        for number in range(VERSIONS)
+    ]
+
+
+def main() -> None:
+    """As a command, with the counts printed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--change", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("toys", type=Path, nargs="*", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.change:
+        change(asked.change, asked.toys, asked.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = endure(asked.kills, Path(folder), asked.seed)
+    print(outcome)
+    sys.exit(0 if outcome.well else 1)
+
+
+if __name__ == "__main__":
+    main()
