@@ -135,6 +135,28 @@ def test_padding_leaves_a_result_for_every_stride_begun(length: int, kernel: int
         assert windows == math.ceil(length / stride)
 
 
+@given(gain_db=st.floats(-20, 20))
+@settings(max_examples=5)
+def test_with_logarithms_no_gain_is_heard(gain_db: float) -> None:
+    network = subcluster(branches=("fft", "short", "stft", "long"), compress=True, stem=2, width=8).eval()
+    sound = noise(2)
+    with torch.no_grad():
+        before, after = (network.embedder(*heard(network, gain * sound)) for gain in (1.0, 10 ** (gain_db / 20)))
+    assert float((after - before).norm() / before.norm()) < 1e-2  # a bin may happen to be silent
+
+
+def test_with_logarithms_silence_is_a_number() -> None:
+    network = subcluster(branches=("fft", "stft"), compress=True, stem=2, width=8).eval()
+    assert bool(network.embedder(*heard(network, torch.zeros(2, 32_000))).isfinite().all())
+
+
+@pytest.mark.parametrize(("name", "most"), [("house_tiny", 0.3e6), ("house_small", 1e6), ("house_base", 3e6)])
+def test_a_network_of_the_house_is_no_larger_than_its_name_says(name: str, most: float) -> None:
+    recipe = load_recipe(f"subcluster-{name}")
+    network = build(recipe.task(groups=("a x", "a y")), Settings.model_validate(recipe.settings))
+    assert 0.5 * most < size(network.embedder) <= most
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_embedding_is_the_branches_side_by_side_and_does_not_depend_on_its_batch(name: str) -> None:
     network = subcluster(**VARIANTS[name])
