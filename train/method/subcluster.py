@@ -34,6 +34,8 @@ Where we depart, or had to choose:
 * One PReLU slope a channel; the report does not say.
 * Smaller networks (``settings.width``, ``stem``, ``dimensions``), and logarithms of magnitudes (``settings.compress``):
   a crowd of machines is heard by any microphone at any gain.
+* ``settings.within`` times −Σ_c y_c log p_c + Σ_m y_m log Σ_{c of m} p_c is added, what telling states of one machine m
+  apart costs: of many machines the first sum asks mostly which it is, and that can be learned without hearing faults.
 * Several STFTs at once (branches ``short``, ``long``): the multi-resolution family, without code of its own (§3).
 
 Axes: B batch, C classes, D dimensions of a branch, F bins or bands, T frames, n branches.
@@ -104,6 +106,8 @@ class Settings(Table):
     """S"""
     subspace: int = Field(default=32, ge=1)
     """K"""
+    within: float = Field(default=0.0, ge=0)
+    """weight of telling a machine's own classes apart, it being known which machine it is; 0 for none"""
     feature_exchange: float = Field(default=0.5, ge=0, le=1)
     """share of segments; 0 for no FeatEx"""
     statistics_exchange: float = Field(default=0.0, ge=0, le=1)
@@ -395,6 +399,17 @@ def cross_entropy(log_p: Tensor, target: Tensor) -> Tensor:
     return -(target * log_p).sum(1).mean()
 
 
+def members(task: Task) -> Tensor:
+    """(C, machines), 1 where a class is of a machine."""
+    own = [task.own("group_logit", section) for section in task.sections]
+    return torch.tensor(own, dtype=torch.float32).reshape(len(own), len(task.groups)).T.contiguous()
+
+
+def gathered(log_p: Tensor, members: Tensor) -> Tensor:
+    """Log-probabilities of machines (B, machines) from those of their classes (B, C)."""
+    return (log_p.exp() @ members).clamp(min=1e-20).log()
+
+
 # Exchanges ------------------------------------------------------------------------------------------------------------
 
 
@@ -474,10 +489,13 @@ def branch(name: Branch, task: Task, settings: Settings) -> nn.Module:
 class Subcluster(nn.Module):
     """The training graph."""
 
+    members: Tensor
+
     def __init__(self, task: Task, settings: Settings) -> None:
         super().__init__()
         self.settings, self.embedder = settings, Embedder(task, settings)
         kind = SubclusterAdaCos if settings.loss == "subcluster" else AdaProj
+        self.register_buffer("members", members(task), persistent=False)
         joint, classes = len(settings.branches) * settings.dimensions, len(task.groups)
         self.plain = kind(joint, classes, settings, trainable=settings.centres == "trainable")
         self.exchanged = None
@@ -493,6 +511,9 @@ class Subcluster(nn.Module):
         log_p = self.plain(torch.cat(branches, dim=1), batch.group)
         parts = {"l_plain": cross_entropy(log_p, batch.group), "scale": self.plain.scale.clone()}
         total = parts["l_plain"]
+        if self.settings.within:
+            parts["l_within"] = total - cross_entropy(gathered(log_p, self.members), batch.section)
+            total = total + self.settings.within * parts["l_within"]
         if self.exchanged is not None:
             joint, target = self._features(branches, target)
             parts["l_exchanged"] = cross_entropy(self.exchanged(joint, target), target)
