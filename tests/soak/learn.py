@@ -104,11 +104,8 @@ def _wrong(notebook: Notebook, toy: Bundle, said: list[Slots]) -> list[str]:
         found, heard = notebook.slots(), notebook.heard(toy.digest, MACHINE)
         for number in found.named:
             read_overlay(notebook.path(number), toy)
-        there = (notebook.folder / LESSON).exists()
-        whole = not there or len(heard) == CLIPS
+        whole = not (notebook.folder / LESSON).exists() or len(heard) == CLIPS
         notebook.keep_heard(heard, toy.digest, MACHINE)
-        if not there:
-            (notebook.folder / LESSON).unlink()
     except EdgeAsdError as error:
         return [str(error)]
     wrong = [] if whole else [f"of {CLIPS} clips that were heard {len(heard)} are there"]
