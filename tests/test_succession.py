@@ -480,7 +480,7 @@ state_dir = "{folder}/state"
 metrics.listen = ""
 trust.allow_unsigned = true
 models.clips = 5
-sources.mic = {{ input = "file:{folder}/mic.wav", loop = true, speed = 10.0 }}
+sources.mic = {{ input = "file:{folder}/mic.wav", loop = true, speed = 5.0 }}
 machines.pump1 = {{ source = "mic", bundle = "installed:toy" }}
 """
 
@@ -502,10 +502,10 @@ def test_a_person_at_the_box_sees_both_scores_and_changes_the_model_of_a_running
     assert "no daemon runs" in type_("shadow", "toy")
     with _running(settings):
         assert "candidate" in type_("install", toys["two"])
-        until(lambda: "load" in type_("shadow", "toy"), PATIENCE, "no daemon answers")
-        until(lambda: re.search(r"pump1 \d+\.\d\d / \d+\.\d\d", type_("list")), PATIENCE, "no pair of scores")
+        until(lambda: "load" in type_("shadow", "toy"), 4 * PATIENCE, "no daemon answers")
+        until(lambda: re.search(r"pump1 \d+\.\d\d / \d+\.\d\d", type_("list")), 4 * PATIENCE, "no pair of scores")
         assert "error: " not in type_("activate", "toy")
-        kept = until(lambda: '"stage": "kept"' in (said := type_("list", "--json")) and said, PATIENCE, "not kept")
+        kept = until(lambda: '"stage": "kept"' in (said := type_("list", "--json")) and said, 4 * PATIENCE, "not kept")
     rows = [json.loads(line) for line in kept.splitlines()]
     assert {row["role"]: row["version"] for row in rows if "role" in row} == {"current": "two", "previous": "one"}
     assert "toy one" in type_("rollback", "toy"), "also when nothing runs"
