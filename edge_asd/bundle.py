@@ -13,7 +13,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import (
@@ -35,6 +35,7 @@ from edge_asd.score.calibration import QUANTILES, Calibration
 from edge_asd.score.head import Fusion, Head
 from edge_asd.score.listener import Listener
 from edge_asd.score.part import DETECTORS, STATISTICS, Part, PartSpec
+from edge_asd.score.provider import CPU
 from edge_asd.signal.segment import Windows
 from edge_asd.signal.view import LogMel
 from edge_asd.signature import LONGEST, SIGNATURE, read_seal, sign
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edge_asd.score.provider import Provider
     from edge_asd.signature import Seal, Trust
 
     Tensors = Mapping[str, NDArray[np.generic]]
@@ -218,6 +220,15 @@ class Bundle:
         self._replay(key, listener)
         return listener
 
+    def prove(self) -> None:
+        """Replay every head's golden waveform.
+
+        Raises:
+            GoldenMismatch: this machine computes other numbers than the one that exported.
+        """
+        for key in self.heads:
+            self.scorer(key)
+
     def listener(self, key: str) -> Listener:
         """A listener that has not been put to the test."""
         alarm = self.manifest.heads[key].thresholds.alarm
@@ -257,7 +268,20 @@ class Contents:
     """id of the trusted key that signed it; None where nobody did, or nobody asked"""
 
 
-def open_bundle(path: Path, precision: Precision | None = None, trust: Trust | None = None) -> Bundle:
+class Opens(Protocol):
+    """Opens and verifies a bundle: :func:`open_bundle`, or an engine that finds out what best computes it here."""
+
+    def __call__(self, path: Path, *, trust: Trust | None = None) -> Bundle:
+        """Raises what :func:`open_bundle` raises."""
+
+
+def open_bundle(
+    path: Path,
+    precision: Precision | None = None,
+    trust: Trust | None = None,
+    provider: Provider = CPU,
+    threads: int = 1,
+) -> Bundle:
     """Open and verify a bundle, with the graph its heads belong to or, for diagnosis, another.
 
     Who trusts somebody has the signature looked at before anything else in it; a person's own file needs none.
@@ -275,13 +299,13 @@ def open_bundle(path: Path, precision: Precision | None = None, trust: Trust | N
         msg = f"{path}: holds no {precision} backbone; it has {sorted(n for n in files if n.endswith('.onnx'))}"
         raise BundleError(msg)
     outputs = {part.feature for card in manifest.heads.values() for part in card.parts} - STATISTICS
-    backbone = Backbone(graph, manifest.specs, outputs=outputs) if graph is not None else None
-    widths = {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
+    backbone = Backbone(graph, manifest.specs, threads, outputs, provider) if graph is not None else None
+    widths = feature_widths(manifest, backbone)
     try:
         tensors, golden = _tensors(files[HEADS]), _tensors(files[GOLDEN])
         normals = _tensors(files[NORMALS]) if NORMALS in files else {}
         heads = {
-            key: _unpack_head(key, card, tensors, widths, _unpack_clips(key, card, normals))
+            key: unpack_head(key, card, tensors, widths, _unpack_clips(key, card, normals))
             for key, card in manifest.heads.items()
         }
         goldens = {key: _unpack_golden(key, card, golden) for key, card in manifest.heads.items()}
@@ -349,7 +373,7 @@ def write_bundle(
     normals: Mapping[str, Normals] | None = None,
 ) -> Manifest:
     """Write a bundle whole or not at all; the manifest comes back with its digests."""
-    tensors = {name: array for key, head in heads.items() for name, array in _pack_head(key, head).items()}
+    tensors = {name: array for key, head in heads.items() for name, array in pack_head(key, head).items()}
     vectors = {f"{k}/{n}": v for k, g in golden.items() for n, v in (("waveform", g.waveform), ("z", g.z))}
     files = {HEADS: save(tensors), GOLDEN: save(vectors), CARD: card.encode()}
     files |= {f"backbone.{precision}.onnx": graph for precision, graph in graphs.items()}
@@ -361,6 +385,11 @@ def write_bundle(
     files[MANIFEST] = (json.dumps(sealed.model_dump(mode="json", by_alias=True), indent=1) + "\n").encode()
     store(path, files)
     return sealed
+
+
+def feature_widths(manifest: Manifest, backbone: Backbone | None) -> dict[str, int | None]:
+    """How long the vectors are that parts look at, by feature; None where the graph leaves it open."""
+    return {"indicators": 3, "spectrum": 2 * manifest.front_end.n_mels, **(backbone.widths if backbone else {})}
 
 
 def manifest_digest(manifest: Manifest) -> str:
@@ -415,7 +444,7 @@ def _tensors(content: bytes) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
+def pack_head(key: str, head: Head) -> dict[str, NDArray[np.generic]]:
     """A head as named tensors."""
     c = head.calibration
     packed: dict[str, NDArray[np.generic]] = {
@@ -447,9 +476,10 @@ def _unpack_clips(key: str, card: HeadCard, tensors: Tensors) -> tuple[str, ...]
     return tuple(bytes(clip).hex() for clip in _unpack_normals(key, card, tensors).clip) if tensors else ()
 
 
-def _unpack_head(
-    key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None], clips: tuple[str, ...]
+def unpack_head(
+    key: str, card: HeadCard, tensors: Tensors, widths: Mapping[str, int | None], clips: tuple[str, ...] = ()
 ) -> Head:
+    """Named tensors as a head; KeyError or ValueError where they are none that the card describes."""
     excess, excesses = _sized(tensors, f"{key}/tail", "T", {"T": 2}).astype(float)
     body = _sized(tensors, f"{key}/body", "Q", {"Q": QUANTILES.size}).astype(np.float64)
     parts = (_unpack_part(f"{key}/{spec.name}", spec, tensors, widths[spec.feature]) for spec in card.parts)

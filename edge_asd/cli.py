@@ -19,9 +19,11 @@ from rich.table import Table
 from edge_asd.bundles import bundles
 from edge_asd.clips import clips
 from edge_asd.errors import ConfigError, EdgeAsdError
+from edge_asd.labels import labels
+from edge_asd.lessons import export_learnt, learn
 from edge_asd.models import models
 from edge_asd.observe.log import start_logging
-from edge_asd.operate import alarm, events
+from edge_asd.operate import alarm, events, judge
 from edge_asd.screen import Json, show
 from edge_asd.survey import commission
 
@@ -169,6 +171,25 @@ def check(config: ConfigFile) -> None:
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
 
 
+@app.command()
+def doctor(
+    config: ConfigFile,
+    out: Annotated[Path | None, typer.Option("--out", help="NAME.tar.gz; by default here, with the date.")] = None,
+) -> None:
+    """Put all that somebody who is to help wants to see into one archive; passwords stay here."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from edge_asd.config import node_name  # noqa: PLC0415
+    from edge_asd.doctor import archive  # noqa: PLC0415
+
+    start_logging("error")
+    now = datetime.now(UTC)
+    out = out or Path(f"edge-asd-{node_name()}-{now:%Y%m%dT%H%M%SZ}.tar.gz")
+    for missing in archive(config, out, now):
+        print(f"not in it: {missing}", file=sys.stderr)
+    print(f"{out} is whole: {out.stat().st_size} bytes; look through it before you send it")
+
+
 @mqtt.command("test")
 def try_broker(config: ConfigFile, as_json: Json = False) -> None:
     """Try the broker stage by stage, from its name to a message that comes back, and say what to mend."""
@@ -215,8 +236,39 @@ def bench(
     print(f"a clip takes {100 * share:.2f} % of the time it lasts (real-time factor {share:.4f})")
 
 
+@app.command()
+def cost(
+    bundle: BundleFile = None,
+    head: HeadKey = None,
+    machines: Annotated[int, typer.Option(min=1, help="Each at a source of its own.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="To look at it for.")] = 60.0,
+    source: Annotated[
+        str | None, typer.Option("--input", help="As `edge-asd devices` lists; a recording by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start a real daemon and say what it costs: start, processor, memory. Stop the service before."""
+    from edge_asd.bundle import BUILTIN, open_bundle  # noqa: PLC0415
+    from edge_asd.cost import cost as measure  # noqa: PLC0415
+
+    path = bundle or BUILTIN
+    found = measure(path, head or next(iter(open_bundle(path).heads)), machines, seconds, source)
+    if as_json:
+        print(json.dumps(asdict(found) | {"cpu_per_machine": found.cpu_per_machine}))
+        return
+    print(f"from start to READY                           {found.ready_s:.2f} s")
+    print(f"from start to the first score, less the clip {found.first_score_s:.2f} s")
+    print(f"processor, a machine                          {100 * found.cpu_per_machine:.2f} % of a core")
+    print(f"memory of the daemon                          {found.memory_bytes / 1e6:.0f} MB")
+    print(f"memory of its capture processes               {found.capture_bytes / 1e6:.0f} MB")
+
+
 app.command()(events)
+app.command("label")(judge)
+app.command()(labels)
 app.command()(commission)
+app.command()(learn)
+models.command()(export_learnt)
 
 
 def main() -> None:

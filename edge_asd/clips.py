@@ -8,13 +8,16 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from edge_asd.errors import AudioError
 from edge_asd.screen import Json, show, why
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 State = Annotated[
     Path | None,
@@ -62,14 +65,19 @@ def list_clips(
     as_json: Json = False,
 ) -> None:
     """What was kept, the oldest first."""
+    from edge_asd.config import state_folder  # noqa: PLC0415
+    from edge_asd.judgement import verdicts  # noqa: PLC0415
+
     found = [clip for clip in _kept(state) if machine in {None, clip.name.partition("/")[0]}]
+    said = verdicts(state or state_folder())
     if as_json:
         for clip in found:
-            print(json.dumps({"clip": clip.name, "file": str(clip.sound)} | clip.about))
+            known = {"clip": clip.name, "file": str(clip.sound)} | clip.about
+            print(json.dumps(known | {"verdict": said.get(str(clip.about.get("event_id")))}))
         return
-    table = Table("clip", "began", "seconds", "kB", "score", "why", "event")
+    table = Table("clip", "began", "seconds", "kB", "score", "why", "verdict", "event")
     for clip in found:
-        table.add_row(*_row(clip))
+        table.add_row(*_row(clip, said))
     if found:
         show(table)
     else:
@@ -157,7 +165,7 @@ def _sound(clip: Clip) -> Path:
     return clip.sound
 
 
-def _row(clip: Clip) -> tuple[str, ...]:
+def _row(clip: Clip, verdicts: Mapping[str, bool]) -> tuple[str, ...]:
     about = clip.about
     evidence = about.get("evidence") or {}
     size = clip.sound.stat().st_size / 1e3 if clip.sound else 0.0
@@ -169,5 +177,6 @@ def _row(clip: Clip) -> tuple[str, ...]:
         f"{size:.0f}",
         "" if score is None else f"{score:.2f}",
         why(evidence),
+        {True: "true", False: "false", None: ""}[verdicts.get(str(about.get("event_id")))],
         str(about.get("event_id") or "asked for"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -80,11 +81,21 @@ class Recording:
     effective_rate: float = 0.0
     """hertz by the computer's clock; 0 when it was not measured"""
     live: bool = True
+    kept_s: float = math.inf
+    """seconds of sound that are kept; what is older goes, and is counted all the same"""
+    gone: int = 0
+    """samples that were not kept"""
 
     @property
     def seconds(self) -> float:
         """Of sound."""
-        return sum(piece.size for piece in self.pieces) / self.rate
+        return (self.gone + sum(piece.size for piece in self.pieces)) / self.rate
+
+    def take(self, samples: np.ndarray) -> None:
+        """Keep the latest."""
+        self.pieces.append(samples)
+        while self.seconds - self.gone / self.rate > self.kept_s + self.pieces[0].size / self.rate:
+            self.gone += self.pieces.pop(0).size
 
     @property
     def drift_ppm(self) -> float | None:
@@ -145,7 +156,7 @@ def commission(
     source = config.sources[settings.source]
     listener, card = bundle.scorer(settings.head), bundle.manifest.heads[bundle.key(settings.head)]
     threshold = settings.alarm.policy(card.thresholds.alarm_for(settings.alarm.on_delay)).threshold
-    heard = _record(config, settings.source, listener, seconds, progress)
+    heard = record(config, settings.source, listener, seconds, progress=progress)
     measured = profile(np.concatenate(heard.pieces), heard.rate)
     fresh = Commissioned(
         machine=machine,
@@ -165,7 +176,15 @@ def commission(
 # Listening
 
 
-def _record(config: Config, name: str, listener: Listener, seconds: float, progress: Progress) -> Recording:
+def record(
+    config: Config, name: str, listener: Listener, seconds: float, kept_s: float = math.inf, *, progress: Progress
+) -> Recording:
+    """Listen to a source for so long, or until it has ended; of the sound the last ``kept_s`` seconds are kept.
+
+    Raises:
+        ConfigError: the daemon would lose what is heard here.
+        SourceError: it delivers nothing.
+    """
     spec, rate = config.sources[name].spec(), listener.windows.sample_rate
     busy = config.state_dir is not None and answers(config.state_dir)
     if busy and spec.input.startswith("pcm:"):
@@ -173,7 +192,8 @@ def _record(config: Config, name: str, listener: Listener, seconds: float, progr
         raise ConfigError(msg)
     source = open_source(spec, rate)
     try:
-        return _listened(source, listener, seconds, progress, live=not spec.input.startswith(TIMELESS))
+        heard = Recording(rate, kept_s=kept_s, live=not spec.input.startswith(TIMELESS))
+        return _listened(heard, source, listener, seconds, progress)
     except SourceError as error:
         if spec.input.startswith(TIMELESS):
             raise
@@ -184,10 +204,9 @@ def _record(config: Config, name: str, listener: Listener, seconds: float, progr
         source.close()
 
 
-def _listened(source: Source, listener: Listener, seconds: float, progress: Progress, *, live: bool) -> Recording:
-    rate = listener.windows.sample_rate
-    heard, watch = Recording(rate, live=live), Watch(rate, live)
-    end, skip = 0, SETTLE_S * rate if live else 0
+def _listened(heard: Recording, source: Source, listener: Listener, seconds: float, progress: Progress) -> Recording:
+    watch = Watch(heard.rate, heard.live)
+    end, skip = 0, SETTLE_S * heard.rate if heard.live else 0
     deadline = time.monotonic() + HEAR_S
     while heard.seconds < seconds and time.monotonic() < deadline and not source.ended:
         block = source.read()
@@ -209,7 +228,7 @@ def _listened(source: Source, listener: Listener, seconds: float, progress: Prog
 def _take(heard: Recording, watch: Watch, listener: Listener, block: Block, end: int) -> None:
     if heard.pieces and block.start != end:
         heard.gaps, heard.lost = heard.gaps + 1, heard.lost + block.start - end
-    heard.pieces.append(block.samples)
+    heard.take(block.samples)
     for shown in watch.push(block, time.monotonic()):
         heard.troubles.update(shown.keys())
         heard.reasons |= shown

@@ -36,6 +36,8 @@ from edge_asd.deliver.outbox import Limit
 from edge_asd.deliver.publisher import Broker, Tls
 from edge_asd.deliver.topic import Topics
 from edge_asd.errors import ConfigError
+from edge_asd.model.fetch import permitted
+from edge_asd.model.shadow import CLIPS
 from edge_asd.observe.web import Certificate
 from edge_asd.signature import Trust, read_key
 
@@ -170,6 +172,23 @@ class EvidenceSettings(_Table):
     free_mb: float = Field(default=200, ge=0, allow_inf_nan=False)
 
 
+class ModelSettings(_Table):
+    """``[models]``: how models are changed while the daemon runs."""
+
+    allow: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    clips: int = Field(default=CLIPS, ge=1)
+
+    @field_validator("allow")
+    @classmethod
+    def _allow_names_folders(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        for place in allow:
+            if not (place.endswith("/") and permitted(place, [place])):
+                msg = f"{place!r} is no folder of a server; need https://HOST/ or https://HOST/FOLDER/"
+                raise ValueError(msg)
+        return allow
+
+
 class TrustSettings(_Table):
     """``[trust]``: whose bundles are used; the built-in one needs no other's word."""
 
@@ -184,6 +203,13 @@ class TrustSettings(_Table):
         """
         keys = (read_key(path.expanduser()) for path in self.keys)
         return Trust.of(keys, allow_unsigned=self.allow_unsigned)
+
+
+class EngineSettings(_Table):
+    """``[engine]``: what computes the networks."""
+
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    threads: int = Field(default=0, ge=0, le=64)
 
 
 class SourceSettings(_Table):
@@ -256,7 +282,9 @@ class Config(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     flood_limit: int = Field(default=10, ge=0)
     metrics: MetricSettings = MetricSettings()
+    models: ModelSettings = ModelSettings()
     trust: TrustSettings = TrustSettings()
+    engine: EngineSettings = EngineSettings()
     sources: dict[Name, SourceSettings] = Field(min_length=1)
     machines: dict[Name, MachineSettings] = Field(min_length=1)
 

@@ -16,9 +16,10 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.drift import Chart
 from edge_asd.baseline import Baselines, bind
 from edge_asd.capture.ear import Ear
 from edge_asd.capture.opening import Opener
@@ -31,20 +32,26 @@ from edge_asd.deliver.store import FILE, Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
+from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError
+from edge_asd.feedback import Feedback
 from edge_asd.herald import Herald
-from edge_asd.model.opening import open_model, unsigned
+from edge_asd.learn.notebook import Notebook, overlaid
+from edge_asd.model.opening import INSTALLED, open_model, shelf, unsigned
+from edge_asd.muster import Muster
 from edge_asd.observe.clock import Clock, clock_synced
 from edge_asd.observe.metric import UNFIT, MachineLabel, Metrics
 from edge_asd.observe.notify import Notifier
 from edge_asd.recorder import Recorder
-from edge_asd.score.clip import Skipped
+from edge_asd.school import Lessons, School
+from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.queue import Piece
 from edge_asd.signal.level import measure
-from edge_asd.ward import Ward
+from edge_asd.succession import Fallen, Succession, opened
+from edge_asd.ward import Mind, Ward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -53,10 +60,9 @@ if TYPE_CHECKING:
     from edge_asd.bundle import Bundle
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
-    from edge_asd.deliver.command import Saved
+    from edge_asd.deliver.command import ModelOrder, Models, Saved
     from edge_asd.deliver.payload import Health
     from edge_asd.deliver.publisher import Incoming, Publisher
-    from edge_asd.score.clip import ClipScore
     from edge_asd.score.listener import Listener
     from edge_asd.signal.segment import Block
 
@@ -124,7 +130,7 @@ class Daemon:
 
         Raises:
             ConfigError: a source cannot be, or its machines want different sample rates.
-            BundleError: a bundle cannot be used here.
+            BundleError: no machine's bundle can be used here.
         """
         self._config, self._audience, self.clock = config, audience or Nobody(), clock or Clock()
         self._notifier = notifier or Notifier.from_environment()
@@ -132,30 +138,44 @@ class Daemon:
         self.boot_id = uuid.uuid4().hex[:8]
         self._scores, self._alarms = 0, 0
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
+        self._trust = config.trust.trust()
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        trust = config.trust.trust()
-        used = {machine.bundle for machine in config.machines.values()}
-        bundles = {name: open_model(name, config.state_dir, trust) for name in used}
-        listeners = {name: bundles[m.bundle].scorer(m.head) for name, m in config.machines.items()}
-        self.ears = self._ears(specs, listeners)
-        self.wards = {name: self._ward(name, listeners[name], bundles[m.bundle]) for name, m in config.machines.items()}
-        ears = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
-        self._baselines = Baselines(config.state_dir, self.wards.values(), ears)
+        self._engine = Engine(
+            config.engine.provider,
+            config.engine.threads,
+            cache_folder(config.state_dir),
+            extend=self._notifier.extend,
+        )
+        self._muster = Muster(config.machines, self._together, self._alone, self.clock.monotonic)
+        self._fallen: list[Fallen] = []
+        minds = self._muster.first()
+        self._specs, self._opener = specs, Opener(self.clock.monotonic)
+        self.ears = self._ears(minds)
+        self.wards = {name: self._ward(name, mind) for name, mind in minds.items()}
+        self._bindings = {name: bind(config.sources[name], ear.rate) for name, ear in self.ears.items()}
+        self._baselines = Baselines(config.state_dir, self.wards.values(), self._bindings)
         self._turns = deque(self.wards.values())
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
         self._listened = self.clock.monotonic()
-        self.metrics = self._metrics(bundles)
-        for ward in self.wards.values():
-            self._time_inference(ward)
+        self.metrics = Metrics(
+            version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), map(_label, self.wards.values())
+        )
+        for name in self._muster.absent:
+            self.metrics.absent(name, absent=True)
+        for name, ward in self.wards.items():
+            self.metrics.hears(name, ward.ear.name)
+        self._count_unsigned()
         self._store = self._open_store()
-        self._gate = Gate(self._topics, frozenset(self.wards), config.mqtt.commands if config.mqtt else ALLOWED)
+        self._gate = Gate(self._topics, self.wards.keys(), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
+        self.feedback = Feedback(config.state_dir)
         self._herald = Herald(
             self,
             config,
             self.ears,
             self.wards,
+            self._muster.absent,
             self._topics,
             self._gate,
             self._store,
@@ -165,6 +185,8 @@ class Daemon:
             self.boot_id,
         )
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
+        self._succession = self._begin_succession()
+        self._school = School(config.state_dir, self.wards.values(), self, self._succession.trying)
         self._control: Control | None = None
         self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
@@ -191,6 +213,10 @@ class Daemon:
         heard = [self._listen(name, ear, passed) for name, ear in self.ears.items()]
         self._serve()
         self._attend()
+        self._succession.attend()
+        self.feedback.attend()
+        self._school.attend()
+        self._muster_late()
         self.desk.elapse()
         self._herald.tell()
         return max(heard)
@@ -269,6 +295,8 @@ class Daemon:
         return served
 
     def _score(self, ward: Ward, piece: Piece) -> None:
+        self._school.before(ward, piece.start)
+        begins = self._succession.before(ward, piece.start)
         try:
             results = ward.listener.push(piece.block)
         except Exception as error:  # noqa: BLE001 - whatever one bundle does wrong, the other machines are heard
@@ -278,6 +306,9 @@ class Daemon:
             self._take(ward, result)
             if not isinstance(result, Skipped):
                 self.metrics.late(ward.name, max(self.clock.monotonic() - piece.heard_at, 0.0))
+        scores = [r for r in results if isinstance(r, ClipScore) and ward.ear.fit(r.start)]
+        self._succession.after(ward, piece, scores, begins=begins)
+        self._school.after(ward, piece, scores, begins=begins)
 
     def _fail(self, ward: Ward, error: Exception) -> None:
         """Give up the clip in progress and try again with the next; said once, and as long as it lasts."""
@@ -285,6 +316,7 @@ class Daemon:
         if not ward.failure:
             log.error("machine.failed", extra={"machine": ward.name, "reason": reason}, exc_info=error)
         ward.failure = reason
+        self._succession.failed(ward, error)
         self.metrics.failed(ward.name, windows.segments)
         end = ward.listener.start + windows.clip
         ward.listener.forget(end)
@@ -355,6 +387,15 @@ class Daemon:
         """
         return self._recorder.snapshot(ward, seconds)
 
+    def model(self, order: ModelOrder) -> Models:
+        """Begin to change the models.
+
+        Raises:
+            UpdateRefused: not now, or not like that.
+            BundleError: there is no such model.
+        """
+        return self._succession.order(order)
+
     def health(self) -> Health:
         """How the node itself is."""
         return self._herald.health()
@@ -373,6 +414,9 @@ class Daemon:
             stack.callback(server.close)
             log.info("metrics.listening", extra={"port": server.port})
         stack.callback(self._store.close)
+        stack.callback(self._succession.close)
+        stack.callback(self.feedback.close)
+        stack.callback(self._school.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
             birth = (self._herald.birth,) if self._herald.birth else ()
@@ -382,12 +426,52 @@ class Daemon:
             stack.callback(self.publisher.close)
         self.metrics.watch_node(config.state_dir)
         self.metrics.watch(self.publisher.traffic, self._store.condition, lambda: self.clock.wall().timestamp())
-        for ear in self.ears.values():
-            stack.callback(ear.close)
+        stack.callback(self._close_ears)
         self.introduce()
         self.step()
         self._herald.ready()
         log.info("daemon.ready", extra={"node": config.node, "machines": list(self.wards)})
+
+    def _close_ears(self) -> None:
+        """Late ones, too."""
+        for ear in self.ears.values():
+            ear.close()
+
+    def _muster_late(self) -> None:
+        """Machines whose bundle can be opened now are listened to from now on."""
+        come = self._muster.late()
+        for name, mind in come:
+            if reason := self._unready(name, mind):
+                self._muster.refuse(name, reason)
+            else:
+                self._admit(name, mind)
+        if come:
+            self.introduce()
+
+    def _unready(self, name: str, mind: Mind) -> str:
+        """Why a machine that can be judged cannot be listened to now; empty when it can."""
+        settings, rate = self._config.machines[name], mind.listener.windows.sample_rate
+        ear = self.ears.get(settings.source)
+        if ear and ear.rate != rate:
+            return f"sources.{settings.source} is heard at {ear.rate} hertz, it wants {rate}"
+        return self._succession.unready(_installed(settings), mind)
+
+    def _admit(self, name: str, mind: Mind) -> None:
+        settings = self._config.machines[name]
+        source = settings.source
+        if source not in self.ears:
+            ear = self.ears[source] = self._ear(source, mind.listener.windows.sample_rate)
+            self._bindings[source] = bind(self._config.sources[source], ear.rate)
+            self.metrics.begin_source(source)
+        ward = self.wards[name] = self._ward(name, mind)
+        self._turns.append(ward)
+        self.metrics.begin_machine(_label(ward))
+        self.metrics.hears(name, source)
+        self._succession.admit(_installed(settings), ward)
+        self._count_unsigned()
+        self.desk.admit(ward)
+        self._recorder.admit(ward)
+        log.info("machine.present", extra={"machine": name, "bundle": ward.digest})
 
     def _open_store(self) -> Store:
         config = self._config
@@ -407,65 +491,119 @@ class Daemon:
         else:
             stack.callback(self._control.close)
 
-    def _ears(self, specs: Mapping[str, SourceSpec], listeners: Mapping[str, Listener]) -> dict[str, Ear]:
-        ears, opener = {}, Opener(self.clock.monotonic)
-        for name, spec in specs.items():
-            mine = [listeners[m] for m, machine in self._config.machines.items() if machine.source == name]
-            rates = {listener.windows.sample_rate for listener in mine}
+    def _ears(self, minds: Mapping[str, Mind]) -> dict[str, Ear]:
+        ears = {}
+        for name in self._specs:
+            users = [m for m, machine in self._config.machines.items() if machine.source == name]
+            rates = {minds[m].listener.windows.sample_rate for m in users if m in minds}
             if len(rates) > 1:
                 msg = f"sources.{name}: its machines want {sorted(rates)} hertz; give each rate a source of its own"
                 raise ConfigError(msg)
-            if not rates:
+            if not users:
                 log.warning("source.unused", extra={"source": name})
-                continue
-            ears[name] = self._ear(name, spec, rates.pop(), opener)
+            if rates:
+                ears[name] = self._ear(name, rates.pop())
         return ears
 
-    def _ear(self, name: str, spec: SourceSpec, rate: int, opener: Opener) -> Ear:
-        clock, floor = self.clock.monotonic, self._config.sources[name].floor_dbfs
+    def _ear(self, name: str, rate: int) -> Ear:
+        spec, floor = self._specs[name], self._config.sources[name].floor_dbfs
         live = not spec.input.startswith(TIMELESS)
-        return Ear(name, opener.prepare(spec, rate), clock, rate, live, floor)
+        return Ear(name, self._opener.prepare(spec, rate), self.clock.monotonic, rate, live, floor)
 
-    def _ward(self, name: str, listener: Listener, bundle: Bundle) -> Ward:
+    def _ward(self, name: str, mind: Mind) -> Ward:
         settings: MachineSettings = self._config.machines[name]
-        thresholds = bundle.manifest.heads[bundle.key(settings.head)].thresholds
-        policy = settings.alarm.policy(thresholds.alarm_for(settings.alarm.on_delay))
-        listener.alarm = policy.threshold
-        windows = listener.windows
-        voice = Voice(
-            self._config.node, name, settings.source, _model(bundle), windows.sample_rate, windows.clip, policy
-        )
+        policy, windows = settings.alarm.policy(mind.threshold), mind.listener.windows
+        voice = Voice(self._config.node, name, settings.source, mind.model, windows.sample_rate, windows.clip, policy)
         ear = self.ears[settings.source]
-        return Ward(name, ear, listener, voice, self.clock.monotonic(), policy.threshold, bundle.digest)
+        now, chart = self.clock.monotonic(), Chart.of(windows.clip / windows.sample_rate)
+        return Ward(name, ear, mind.listener, voice, now, policy.threshold, mind.digest, mind.unsigned, chart=chart)
 
-    def _metrics(self, bundles: Mapping[str, Bundle]) -> Metrics:
-        labels = [
-            MachineLabel(
-                name, m.id, m.version, bundles[self._config.machines[name].bundle].digest, m.backend, m.precision
-            )
-            for name, m in ((name, ward.voice.model) for name, ward in self.wards.items())
-        ]
-        metrics = Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
-        strange = sorted(name for name, bundle in bundles.items() if unsigned(bundle))
-        metrics.unsigned(len(strange))
-        for name in strange:
-            log.warning("model.unsigned", extra={"model": name})
+    def _together(self, reference: str, machines: Collection[str]) -> dict[str, Mind]:
+        """What machines are judged by: all by one bundle, or all by the installed one before it."""
+
+        def prove(bundle: Bundle) -> dict[str, Mind]:
+            return {name: self.mind(name, bundle) for name in machines}
+
+        minds, fallen = opened(reference, self._config.state_dir, self._trust, self._engine.open, prove)
+        self._fallen += fallen
+        return minds
+
+    def _alone(self, machine: str) -> Mind:
+        reference = self._config.machines[machine].bundle
+        return self.mind(machine, open_model(reference, self._config.state_dir, self._trust, self._engine.open))
+
+    # Models that change
+
+    def mind(self, machine: str, bundle: Bundle) -> Mind:
+        """What a machine would be judged by, proven on this computer; from any thread.
+
+        Raises:
+            BundleError: not with this bundle.
+        """
+        settings = self._config.machines[machine]
+        bundle.scorer(settings.head)  # a head that was learned here speaks only through a bundle that is proven
+        key = bundle.key(settings.head)
+        return self._mind(machine, overlaid(self._config.state_dir, machine, bundle, key), key)
+
+    def _mind(self, machine: str, known: Bundle, key: str) -> Mind:
+        settings = self._config.machines[machine]
+        policy = settings.alarm.policy(known.manifest.heads[key].thresholds.alarm_for(settings.alarm.on_delay))
+        model = _model(known)
+        listener = self._timed(known.listener(key), model)
+        listener.alarm = policy.threshold
+        return Mind(listener, model, policy.threshold, known.digest, unsigned(known))
+
+    def learned(self, machine: str) -> Lessons:
+        """What is learned of a machine, proven on this computer; from any thread.
+
+        Raises:
+            BundleError: its bundle cannot be used.
+            UpdateRefused: what is learned cannot be read.
+        """
+        settings, state = self._config.machines[machine], self._config.state_dir
+        bundle = open_model(settings.bundle, state, self._trust, self._engine.open)
+        found, key = Notebook.of(state, machine).candidate(bundle) if state else None, bundle.key(settings.head)
+        waits = found[1].over(bundle, found[0]) if found and found[1].note.key == key else None
+        return Lessons(self.mind(machine, bundle), self._mind(machine, waits, key) if waits else None)
+
+    def switched(self, ward: Ward) -> None:
+        """A machine is judged by another model from now on."""
+        self.metrics.switched(_label(ward))
+        self._count_unsigned()
+        self._herald.describe()
+
+    def note(self, event: str, said: dict[str, Any]) -> None:
+        """Write into the node's journal."""
+        self.desk.note(event, said)
+
+    def _count_unsigned(self) -> None:
+        strange = {ward.digest: ward.voice.model.id for ward in self.wards.values() if ward.unsigned}
+        self.metrics.unsigned(len(strange))
+        for digest, model in strange.items():
+            log.warning("model.unsigned", extra={"model": model, "digest": digest})
+
+    def _begin_succession(self) -> Succession:
+        config = self._config
+        there = shelf(config.state_dir, self._trust, self._engine.open) if config.state_dir else None
+        succession = Succession(there, self, config.models.clips, config.models.allow, config.models.ca_file)
         for name, ward in self.wards.items():
-            metrics.hears(name, ward.ear.name)
-        return metrics
+            succession.admit(_installed(config.machines[name]), ward)
+        for each in self._fallen:
+            succession.fell(each)
+        return succession
 
-    def _time_inference(self, ward: Ward) -> None:
-        embed = ward.listener.embed
+    def _timed(self, listener: Listener, model: Model) -> Listener:
+        embed = listener.embed
         if embed is None:
-            return
+            return listener
 
         def timed(segment: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
             began = time.perf_counter()
             outputs = embed(segment)
-            self.metrics.inferred(ward.voice.model.id, time.perf_counter() - began)
+            self.metrics.inferred(model.id, time.perf_counter() - began)
             return outputs
 
-        ward.listener = replace(ward.listener, embed=timed)
+        return replace(listener, embed=timed)
 
 
 def _spec(name: str, settings: SourceSettings) -> SourceSpec:
@@ -476,10 +614,20 @@ def _spec(name: str, settings: SourceSettings) -> SourceSpec:
         raise ConfigError(msg) from error
 
 
+def _installed(settings: MachineSettings) -> str:
+    """Name on the shelf of what a machine is judged by; empty when its bundle does not lie there."""
+    return settings.bundle.removeprefix(INSTALLED) if settings.bundle.startswith(INSTALLED) else ""
+
+
 def _model(bundle: Bundle) -> Model:
     backend = bundle.backbone.provider if bundle.backbone else "numpy"
     precision = bundle.precision if bundle.backbone else "float32"
     return Model(id=bundle.manifest.name, version=bundle.manifest.version, backend=backend, precision=precision)
+
+
+def _label(ward: Ward) -> MachineLabel:
+    model = ward.voice.model
+    return MachineLabel(ward.name, model.id, model.version, ward.digest, model.backend, model.precision)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edge_asd.alarm import alarm as acts
+from edge_asd.alarm import drift
 from edge_asd.alarm.alarm import Suppression, Transition
 from edge_asd.alarm.flood import observe, tick
 from edge_asd.deliver.command import (
@@ -20,6 +21,7 @@ from edge_asd.deliver.command import (
     Discover,
     HealthCheck,
     Label,
+    ModelOrder,
     OfMachine,
     OutOfService,
     Refusal,
@@ -43,7 +45,8 @@ from edge_asd.deliver.publisher import Incoming
 from edge_asd.deliver.store import Change
 from edge_asd.deliver.topic import wire
 from edge_asd.deliver.voice import NOBODY, Act, Stamp, flood_event
-from edge_asd.errors import AlarmRefused, AudioError, CommandRefused
+from edge_asd.errors import AlarmRefused, AudioError, BundleError, CommandRefused, UpdateRefused
+from edge_asd.judgement import Judgement
 from edge_asd.observe.clock import clock_synced
 
 if TYPE_CHECKING:
@@ -52,12 +55,13 @@ if TYPE_CHECKING:
 
     from edge_asd.alarm.alarm import Alarm
     from edge_asd.alarm.flood import Flood, FloodNotice
-    from edge_asd.deliver.command import Command, Gate, Request, Result, Saved
+    from edge_asd.deliver.command import Command, Gate, Models, Request, Result, Saved
     from edge_asd.deliver.control import Asked
     from edge_asd.deliver.message import Message
     from edge_asd.deliver.payload import AlarmState, Health, ThresholdSet
     from edge_asd.deliver.publisher import Publisher
     from edge_asd.deliver.store import Store
+    from edge_asd.feedback import Feedback
     from edge_asd.observe.clock import Clock
     from edge_asd.observe.metric import Metrics
     from edge_asd.score.clip import ClipScore
@@ -73,6 +77,8 @@ KEEP_S = 60.0
 """how often the time left of shelving is written down"""
 EPISODE = {Transition.ACTIVATED, Transition.RETURNED, Transition.LATCHED, Transition.CHATTERING}
 """what a flood holds back; what an operator does is always told"""
+BESIDE_THE_POINT = {Suppression.BY_DESIGN, Suppression.OUT_OF_SERVICE}
+"""the machine is off, or being worked at: it says nothing of its usual days"""
 
 
 class Node(Protocol):
@@ -82,6 +88,7 @@ class Node(Protocol):
     boot_id: str
     metrics: Metrics
     publisher: Publisher
+    feedback: Feedback
 
     def health(self) -> Health:
         """How it is."""
@@ -99,6 +106,15 @@ class Node(Protocol):
         """
         ...
 
+    def model(self, order: ModelOrder) -> Models:
+        """Begin to change the models.
+
+        Raises:
+            UpdateRefused: not now, or not like that.
+            BundleError: there is no such model.
+        """
+        ...
+
     def stop(self) -> None:
         """Whoever watches over the daemon starts it again."""
         ...
@@ -113,11 +129,15 @@ class Desk:
         self._event_seq, self._held = store.event_seq, 0
         self._last = self._kept = self._audited = node.clock.monotonic()
         self._audit: deque[bytes] = deque(maxlen=AUDITED)
-        for name, text in store.recall().items():
-            if name in wards:
-                wards[name].recall(text)
-        for name, ward in wards.items():
-            node.metrics.alarm(name, ward.alarm)
+        for ward in wards.values():
+            self.admit(ward)
+
+    def admit(self, ward: Ward) -> None:
+        """Take up the alarm of a machine where the last daemon left it."""
+        if text := self._store.recall().get(ward.name):
+            ward.recall(text)
+        self._node.metrics.alarm(ward.name, ward.alarm)
+        self._show_drift(ward)
 
     def introduce(self) -> None:
         """Tell each alarm as it stands."""
@@ -135,7 +155,10 @@ class Desk:
         ward.alarm, transitions = acts.advance(ward.policy, before, clip.surprise, clip.start)
         if ward.alarm.active is not before.active:
             ward.since = ward.when(ward.alarm.since or 0, now)
-        self._announce(ward, transitions, ward.when(clip.start + clip.samples, now))
+        ended = ward.when(clip.start + clip.samples, now)
+        self._announce(ward, transitions, ended)
+        if not ward.alarm.active and ward.alarm.suppression not in BESIDE_THE_POINT:
+            self._follow(ward, clip, ended)
         return transitions
 
     def elapse(self) -> None:
@@ -162,6 +185,24 @@ class Desk:
             for transition in transitions:
                 self._tell(draft, ward, transition, at)
             self._keep(draft, ward)
+
+    def _follow(self, ward: Ward, clip: ClipScore, at: datetime) -> None:
+        """See whether the scores change slowly; once an hour of them is full, it is written down."""
+        ward.drift, shift = drift.observe(ward.chart, ward.drift, clip.score)
+        if ward.drift.scores:
+            return
+        draft = _Draft()
+        if shift:
+            event = ward.voice.drift(self._next(at), ward.standing, shift)
+            draft.events.append(self._gate.topics.event(event))
+            level = logging.WARNING if shift.begins else logging.INFO
+            said = {"machine": ward.name, "before": shift.before, "now": shift.now, "advice": shift.advice}
+            log.log(level, f"score.{event.event}", extra=said)  # noqa: G004 - a name
+        self._keep(draft, ward)
+        self._show_drift(ward)
+
+    def _show_drift(self, ward: Ward) -> None:
+        self._node.metrics.drifting(ward.name, drift.reach(ward.chart, ward.drift), lasting=ward.drift.lasting)
 
     def _tell(self, draft: _Draft, ward: Ward, transition: Transition, at: datetime) -> None:
         held, notice = self._hold(ward, transition)
@@ -233,7 +274,7 @@ class Desk:
             verb = incoming.topic.rpartition("/")[2][:32]
             said = {"verb": verb, "reason": refused.reason, "said": str(refused)}
             log.warning("command.refused", extra=said)
-            self._write_down("refused", said)
+            self.note("refused", said)
             self._node.metrics.commanded(verb, "refused")
             return refuse(self._gate.topics, incoming, refused, self._node.clock.wall())
 
@@ -245,7 +286,8 @@ class Desk:
         reply = self.obey(incoming, everything)
         return reply.payload if reply else b""
 
-    def _write_down(self, event: str, said: dict[str, Any]) -> None:
+    def note(self, event: str, said: dict[str, Any]) -> None:
+        """Write into the journal, soon: what changes no alarm, and must be known all the same."""
         fields = {name: value for name, value in said.items() if name != "ts"}
         self._audit.append(json.dumps({"event": event, "ts": rfc3339(self._node.clock.wall())} | fields).encode())
 
@@ -259,16 +301,16 @@ class Desk:
         ward = self._wards[request.machine] if isinstance(request, OfMachine) else None
         try:
             result = self._of_machine(draft, command, ward) if ward else self._of_node(request)
-        except (AlarmRefused, AudioError) as refused:
-            reason = Refusal.CONDITION if isinstance(refused, AlarmRefused) else Refusal.FAILED
+        except (AlarmRefused, AudioError, BundleError, UpdateRefused) as refused:
+            reason = Refusal.CONDITION if isinstance(refused, AlarmRefused | UpdateRefused) else Refusal.FAILED
             raise CommandRefused(str(refused), reason, request.transaction) from refused
         reply = answer(self._gate.topics, command, now, result)
-        if draft.events or not isinstance(request, HealthCheck | Discover):
+        if draft.events or not isinstance(request, HealthCheck | Discover | ModelOrder):
             receipts = {request.transaction: reply.payload} if request.transaction else {}
             self._keep(draft, ward, receipts)
         log.info("command.done", extra=(said := record(command)))
         if not draft.events:
-            self._write_down("command", said)
+            self.note("command", said)
         self._node.metrics.commanded(command.verb, "ok")
         return reply
 
@@ -281,8 +323,7 @@ class Desk:
                 ward.heed(request.value)
                 event = ward.voice.threshold(self._next(now), ward.standing, act, own=request.value is not None)
             case Label():
-                label = Labelled(event_id=self._judged(request, ward), verdict=request.verdict, fault=request.fault)
-                event = ward.voice.label(self._next(now), ward.standing, act, label)
+                return self._label(draft, request, ward, act)
             case Snapshot():
                 return self._node.snapshot(ward, request.seconds)
             case _:
@@ -293,18 +334,46 @@ class Desk:
         draft.events.append(self._gate.topics.event(event))
         return cast("ThresholdSet | Labelled", event.detail)
 
-    def _judged(self, request: Label, ward: Ward) -> str:
+    def _label(self, draft: _Draft, request: Label, ward: Ward, act: Act) -> Labelled:
+        """Keep what was said of an alarm; said before, it is no event."""
+        now, told = self._node.clock.wall(), self._judged(request, ward)
+        alarm_id, windows = told["alarm_id"], ward.listener.windows
+        judgement = Judgement(
+            machine=ward.name,
+            alarm_id=alarm_id,
+            verdict=request.verdict,
+            fault=request.fault,
+            comment=act.comment,
+            by=act.by,
+            labelled=rfc3339(now),
+            clip_s=windows.clip / windows.sample_rate,
+            event=self._told(ward, alarm_id) or told,
+        )
+        news, sound = self._node.feedback.keep(ward, judgement), self._node.feedback.audible(alarm_id)
+        label = Labelled(
+            event_id=told["id"], verdict=request.verdict, fault=request.fault, alarm_id=alarm_id, sound=sound
+        )
+        if news:
+            draft.events.append(self._gate.topics.event(ward.voice.label(self._next(now), ward.standing, act, label)))
+        return label
+
+    def _judged(self, request: Label, ward: Ward) -> dict[str, Any]:
         event_id = request.event_id or ward.raised_by
-        if event_id is None or not self._known(ward, event_id):
-            msg = f"event_id: {event_id} is no event of {ward.name} that is remembered; `edge-asd events` lists them"
-            raise CommandRefused(msg, Refusal.INVALID, request.transaction)
-        return event_id
+        told = self._told(ward, event_id) if event_id else None
+        if told is None or not told.get("alarm_id"):
+            msg = f"event_id: {event_id} is no event of an alarm of {ward.name} that is remembered; "
+            raise CommandRefused(msg + "`edge-asd events` lists them", Refusal.INVALID, request.transaction)
+        return told
 
-    def _known(self, ward: Ward, event_id: str) -> bool:
-        return any(json.loads(entry.body).get("id") == event_id for entry in self._store.history(machine=ward.name))
+    def _told(self, ward: Ward, event_id: str) -> dict[str, Any] | None:
+        """The event of that id, as the journal has it."""
+        bodies = (json.loads(entry.body) for entry in self._store.history(machine=ward.name))
+        return next((body for body in bodies if body.get("id") == event_id), None)
 
-    def _of_node(self, request: Request) -> Health | None:
+    def _of_node(self, request: Request) -> Health | Models | None:
         match request:
+            case ModelOrder():
+                return self._model(request)
             case Discover():
                 self._node.introduce()
             case Restart():
@@ -312,6 +381,12 @@ class Desk:
             case _:
                 return self._node.health()
         return None
+
+    def _model(self, order: ModelOrder) -> Models:
+        if order.missing:
+            msg = f"{order.missing}: is missing; {order.action} needs it: {_described(order.missing)}"
+            raise CommandRefused(msg, Refusal.INVALID, order.transaction)
+        return self._node.model(order)
 
     # Numbers
 
@@ -331,6 +406,10 @@ class _Draft:
     notes: list[bytes] = field(default_factory=list)
     state: AlarmState | None = None
     """to be retained"""
+
+
+def _described(field: str) -> str:
+    return str(ModelOrder.model_fields[field].description)
 
 
 def _done(alarm: Alarm, request: Request) -> acts.Change:

@@ -8,8 +8,10 @@ EdgeAsdError
 │   ├── BundleUntrusted      nobody who is trusted signed it: sign it, or trust who did
 │   ├── BundleOutdated       older than the one in use, whose name is pinned
 │   ├── GoldenMismatch       this machine computes other numbers than the one that exported
-│   └── HeadUnknown          the bundle knows no machine of this name
+│   ├── HeadUnknown          the bundle knows no machine of this name
+│   └── BundleUnfetched      it is not to be had where a command said
 ├── SourceError              the microphone failed; the daemon opens it again
+├── UpdateRefused            the operator must wait, or ask something else of a model
 ├── AlarmRefused             the operator must do something else to the alarm first
 └── CommandRefused           who sent the command must send another, or may not send it
 
@@ -54,8 +56,16 @@ class HeadUnknown(BundleError):
     """The bundle has no head for the machine that was asked for."""
 
 
+class BundleUnfetched(BundleError):
+    """A bundle is not to be had where a command said, or is not what was ordered."""
+
+
 class SourceError(EdgeAsdError):
     """An audio source cannot be opened or stopped delivering; opening it again may help."""
+
+
+class UpdateRefused(EdgeAsdError):
+    """What an operator wants of a model cannot be done as things stand."""
 
 
 class AlarmRefused(EdgeAsdError):

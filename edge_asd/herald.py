@@ -57,6 +57,8 @@ class Herald:
     config: Config
     ears: Mapping[str, Ear]
     wards: Mapping[str, Ward]
+    absent: Mapping[str, str]
+    """machines that cannot be judged, and why"""
     topics: Topics
     gate: Gate
     store: Store
@@ -69,6 +71,8 @@ class Herald:
     _started: datetime = field(init=False)
     _health_at: float = 0.0
     _told: dict[str, tuple[SourceState, str]] = field(default_factory=dict)
+    _missed: set[str] = field(default_factory=set)
+    """absent machines of which that was said"""
     _status: str = ""
     _fed: float = float("-inf")
     _round_at: float = field(init=False)
@@ -106,6 +110,9 @@ class Herald:
             if online is not ward.online:
                 ward.online = online
                 self.mouth.publisher.publish(self.topics.availability(ward.name, online=online))
+        for name in self.absent.keys() - self._missed:
+            self._missed.add(name)
+            self.mouth.publisher.publish(self.topics.availability(name, online=False))
         self._tell_health(now)
         self._feed_watchdog(now)
         self._tell_status(now)
@@ -154,7 +161,9 @@ class Herald:
 
     def _tell_status(self, now: float) -> None:
         traffic = self.mouth.publisher.traffic()
-        parts = [f"{len(self.wards)} machine{'s' if len(self.wards) > 1 else ''}"]
+        backends = sorted({ward.voice.model.backend for ward in self.wards.values()})
+        parts = [f"{len(self.wards)} machine{'s' if len(self.wards) > 1 else ''} on {' and '.join(backends)}"]
+        parts += [f"{name} without a bundle" for name in self.absent]
         parts += [f"{name} in alarm" for name, ward in self.wards.items() if ward.alarm.active]
         parts += [f"{name}: {trouble}" for name, ward in self.wards.items() if (trouble := ward.trouble(now))]
         parts += [f"{ear.name} {ear.state}" for ear in self.ears.values() if ear.state is not SourceState.OK]
@@ -178,6 +187,7 @@ class Herald:
         checks += [
             Check(name=f"ear of {w.name}", well=False, said=w.unproven) for w in self.wards.values() if w.unproven
         ]
+        checks += [Check(name=f"machine {name}", well=False, said=reason) for name, reason in self.absent.items()]
         if config.mqtt:
             deaf = f"the broker does not let us hear {', '.join(traffic.deaf)}" if traffic.deaf else ""
             well = traffic.connected and not deaf
@@ -233,19 +243,21 @@ class Herald:
 
     def introduce(self) -> None:
         """Say again, to whoever has just come, what is here and how it is."""
-        self._describe()
+        self.describe()
         for message in self._discovered():
             self.mouth.publisher.publish(message)
         for ward in self.wards.values():
             ward.online = None
         self._told.clear()
+        self._missed.clear()
 
     def _tell_health(self, now: float) -> None:
         if now >= self._health_at and self.mouth.publisher.traffic().connected:
             self._health_at = now + HEALTH_S
             self.mouth.publisher.publish(self.topics.health(self.health()))
 
-    def _describe(self) -> None:
+    def describe(self) -> None:
+        """Say what runs here: what judges which machine, above all."""
         info = Info(
             node=self.config.node,
             boot_id=self.boot_id,
@@ -267,6 +279,6 @@ class Herald:
         for name, ward in self.wards.items():
             windows = ward.listener.windows
             yield self._discovery.machine(name, ward.ear.name, windows.clip / windows.sample_rate)
-        for name in self.store.recall().keys() - self.wards.keys():
+        for name in self.store.recall().keys() - self.wards.keys() - self.absent.keys():
             yield self._discovery.removed(name)
             yield from self.topics.forgotten(name)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,15 @@ Machine = Annotated[str, typer.Argument(help="As the config names it.")]
 Comment = Annotated[str | None, typer.Option(help="Kept with the event.")]
 Off = Annotated[bool, typer.Option("--off", help="End it.")]
 
-TOLD = ("state", "suppression", "shelved_until", "threshold", "event_id", "verdict", "file")
+
+class Verdict(StrEnum):
+    """On an alarm."""
+
+    TRUE = "true"
+    FALSE = "false"
+
+
+TOLD = ("state", "suppression", "shelved_until", "threshold", "event_id", "verdict", "sound", "file")
 """of a reply, what a person wants to read"""
 TOLD_WHY = ("activated", "realarmed")
 """events that say why; of all others the latest clip is beside the point"""
@@ -40,6 +49,7 @@ def events(
 ) -> None:
     """What happened here, from the box's own log; needs no broker and no running daemon."""
     from edge_asd.deliver.store import FILE, read_history  # noqa: PLC0415
+    from edge_asd.judgement import verdicts  # noqa: PLC0415
 
     moment = _moment(since) if since else None
     newest_first = read_history(_folder(state) / FILE, machine=machine, since=moment)
@@ -47,9 +57,11 @@ def events(
     if as_json:
         print(*map(json.dumps, found), sep="\n", end="\n" if found else "")
         return
-    table = Table("time", "machine", "event", "state", "score", "why", "by", "comment", "event_seq")
+    said = verdicts(_folder(state))
+    table = Table("time", "machine", "event", "state", "score", "why", "by", "comment", "event_seq", "id", "verdict")
     for event in found:
-        table.add_row(*_row(event))
+        verdict = said.get(event_id := str(event.get("id", "")))
+        table.add_row(*_row(event), event_id, "" if verdict is None else str(verdict).lower())
     if found:
         show(table)
     else:
@@ -145,6 +157,19 @@ def label(
     _ask(state, "label", machine=machine, event_id=event_id, verdict=not false_alarm, fault=fault)
 
 
+def judge(
+    machine: Machine,
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="As `edge-asd events` shows it.")],
+    verdict: Annotated[Verdict, typer.Argument(help="true: the machine had something; false: a false alarm.")],
+    state: State = None,
+    fault: Annotated[str | None, typer.Option(help="What was found.")] = None,
+    note: Annotated[str | None, typer.Option(help="Kept with it.")] = None,
+) -> None:
+    """Say whether an alarm was right: what is learned from it, and what is measured by it, follows from that."""
+    body = {"machine": machine, "event_id": event_id, "verdict": verdict is Verdict.TRUE}
+    _ask(state, "label", **body, fault=fault, comment=note)
+
+
 def _ask(state: Path | None, verb: str, **body: object) -> None:
     from edge_asd.deliver.control import ask  # noqa: PLC0415
 
@@ -154,6 +179,10 @@ def _ask(state: Path | None, verb: str, **body: object) -> None:
         raise typer.Exit(1)
     told = {name: value for name, value in (reply["data"] or {}).items() if name in TOLD and value is not None}
     print("done: " + ", ".join(f"{name} {_cell(value)}" for name, value in told.items()))
+    if told.get("sound") is False:
+        print(
+            "no sound of it was kept, so nothing can be learned from it; [evidence] enabled = true keeps that of alarms"
+        )
 
 
 def _folder(state: Path | None) -> Path:

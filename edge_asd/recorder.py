@@ -42,16 +42,22 @@ class Recorder:
         self, settings: EvidenceSettings, state: Path | None, wards: Collection[Ward], clock: Clock, metrics: Metrics
     ) -> None:
         """Without a place to keep state, or unless enabled, nothing is remembered of what is heard."""
-        self._settings, self._clock, self._metrics = settings, clock, metrics
+        self._settings, self._wards, self._clock, self._metrics = settings, wards, clock, metrics
         self._archive: Archive | None = None
         self._tails: dict[str, Tail] = {}
         self._failing = False
         if settings.enabled and state:
             self._archive = Archive(state / FOLDER, int(settings.quota_mb * 1e6), int(settings.free_mb * 1e6))
             metrics.stored(self._archive.used())
-            self._tails = {ward.ear.name: Tail(self._longest(ward, wards)) for ward in wards}
+            for ward in wards:
+                self.admit(ward)
             reason = f"the sound of alarms is kept in {state / FOLDER}, speech too where it is heard"
             log.warning("evidence.enabled", extra={"reason": reason})
+
+    def admit(self, ward: Ward) -> None:
+        """A machine is listened to from now on; what its source has said so far is forgotten."""
+        if self._archive:
+            self._tails[ward.ear.name] = Tail(self._longest(ward, self._wards))
 
     def hear(self, source: str, block: Block) -> None:
         """Audio came in."""

@@ -85,7 +85,7 @@ def test_help_names_the_commands_without_loading_what_they_need() -> None:
     python = [sys.executable, "-X", "importtime", "-m", "edge_asd", "--help"]
     answer = subprocess.run(python, capture_output=True, text=True, timeout=60, check=True)
 
-    for name in ("run", "demo", "score", "devices", "check", "bench", "clips"):
+    for name in ("run", "demo", "score", "devices", "check", "doctor", "bench", "clips"):
         assert f" {name} " in answer.stdout
     loaded = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in answer.stderr.splitlines()}
     assert "typer" in loaded
@@ -100,6 +100,7 @@ def test_help_names_the_commands_without_loading_what_they_need() -> None:
         ("score", ["--bundle", "--head", "--channel", "--json", "the built-in one by default"]),
         ("devices", ["--json", "paste into the config"]),
         ("check", ["--config", "what is wrong"]),
+        ("doctor", ["--config", "--out", "passwords stay here"]),
         ("bench", ["--bundle", "--head", "--rounds", "--json", "int8 against fp32"]),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_asd.judgement import FOLDER as LABELS
+from edge_asd.judgement import keep
 from edge_asd.observe.evidence import FOLDER, Archive
 from tests.example import noise
+from tests.test_judgement import FALSE, TRUE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +58,16 @@ def test_programs_are_told_all_that_is_known_one_object_a_line(state: Path) -> N
     told = [json.loads(line) for line in clips(state, "list", "--machine", "pump1", "--json").stdout.splitlines()]
     assert [clip["clip"] for clip in told] == [FIRST, THIRD]
     assert [clip["evidence"] for clip in told] == [WHY, WHY]
+
+
+def test_what_was_said_of_an_alarm_stands_beside_its_sound(state: Path) -> None:
+    keep(state, replace(FALSE, alarm_id="b-event-2"))
+    keep(state, replace(TRUE, alarm_id="b-event-0"))
+    (state / LABELS / "pump1" / "damaged.json").write_text("{")
+    lines = clips(state, "list").stdout.splitlines()[-3:]
+    assert [line.split()[-2:] for line in (lines[0], lines[2])] == [["true", "b-event-0"], ["false", "b-event-2"]]
+    told = [json.loads(line)["verdict"] for line in clips(state, "list", "--json").stdout.splitlines()]
+    assert told == [True, None, False]
 
 
 def test_a_clip_whose_description_is_damaged_is_still_listed(state: Path) -> None:

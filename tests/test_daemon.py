@@ -515,7 +515,7 @@ def test_a_bundle_that_fails_is_announced_and_the_other_machines_are_heard(
     assert counted(daemon, "segments_total", "error") == {"bad": 3 * failed, "good": 0}
     assert told.payloads("bad/availability") == ["offline", "online", "offline"]
     assert told.payloads("good/availability") == ["offline", "online"]
-    assert "STATUS=2 machines, bad: scoring fails: RuntimeError: the graph is torn" in words
+    assert "STATUS=2 machines on numpy, bad: scoring fails: RuntimeError: the graph is torn" in words
     assert words.count("WATCHDOG=1") >= 15, "starting again would mend nothing"
     checks = {check.name: check.said for check in daemon.health().checks if not check.well}
     assert checks == {"machine bad": "scoring fails: RuntimeError: the graph is torn"}

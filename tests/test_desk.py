@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_asd.alarm.alarm import Transition
+from edge_asd.alarm.alarm import Alarm, Transition
+from edge_asd.alarm.drift import Chart, Drift
 from edge_asd.config import Config
 from edge_asd.daemon import Daemon
 from edge_asd.deliver.message import Kind
 from edge_asd.deliver.publisher import Incoming, NullPublisher
+from edge_asd.judgement import FOLDER as LABELS
+from edge_asd.judgement import heard, judgements, lesson
 from edge_asd.observe.clock import Clock
+from edge_asd.observe.evidence import FOLDER as SOUNDS
+from edge_asd.observe.evidence import Archive
 from edge_asd.score.clip import ClipScore
-from tests.example import bundle
+from tests.conftest import until
+from tests.example import bundle, noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +73,22 @@ class Scene:
             self.clips += 1
             seen += self.daemon.desk.judge(self.daemon.wards[machine], clip)
         return seen
+
+    def live(self, *scores: float, machine: str = "pump1", day: int = 2) -> None:
+        """Days of so many clips, none of which is strange enough for an alarm."""
+        ward = self.daemon.wards[machine]
+        ward.chart = Chart(hour=day, day=1)
+        for score in scores:
+            for _ in range(day):
+                self.pass_time(1)
+                clip = ClipScore(self.clips * CLIP, CLIP, score, UNDER, 9, (), (), -30.0)
+                self.clips += 1
+                self.daemon.desk.judge(ward, clip)
+
+    def drift(self, machine: str = "pump1") -> tuple[float | None, float | None]:
+        """How far, and whether, as Prometheus has it."""
+        sample, labels = self.daemon.metrics.registry.get_sample_value, {"machine": machine}
+        return sample("edge_asd_score_drift_ratio", labels), sample("edge_asd_score_drifting", labels)
 
     def pass_time(self, seconds: float) -> None:
         """On both clocks."""
@@ -272,12 +294,151 @@ def test_a_flood_is_told_once_and_the_rest_is_in_the_journal(settings: Callable[
     assert scene.events()[-1]["held"] == 19
 
 
-def test_a_label_is_kept_with_the_event_it_judges(scene: Scene) -> None:
+def test_a_label_is_kept_with_the_alarm_it_judges(settings: Callable[..., Config], tmp_path: Path) -> None:
+    scene = Scene(settings(tmp_path / "state"))
     scene.hear(OVER, OVER)
-    reply = scene.command("label", verdict=False, fault="forklift")
+    reply = scene.command("label", verdict=False, fault="forklift", by="smith", comment="drove by")
     raised, labelled = scene.events()
-    assert reply["data"]["event_id"] == labelled["detail"]["event_id"] == raised["id"]
+    assert reply["data"] == labelled["detail"]
+    assert {"event_id": raised["id"], "alarm_id": raised["id"], "sound": False}.items() <= reply["data"].items()
     assert (labelled["event"], labelled["detail"]["verdict"]) == ("labelled", False)
+    (kept,) = judgements(tmp_path / "state")
+    assert (kept.machine, kept.alarm_id, kept.verdict, kept.fault) == ("pump1", raised["id"], False, "forklift")
+    assert (kept.by, kept.comment, kept.clip_s, kept.event) == ("smith", "drove by", 1.0, raised)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_same_label_again_is_no_event_and_another_verdict_is(
+    settings: Callable[..., Config], tmp_path: Path, *, kept: bool
+) -> None:
+    scene = Scene(settings(tmp_path / "state" if kept else None))
+    scene.hear(OVER, OVER)
+    first = scene.command("label", verdict=False, by="smith")
+    assert scene.command("label", verdict=False, by="jones")["data"] == first["data"]
+    assert scene.command("label", verdict=True)["status"] == "ok"
+    assert [event["detail"]["verdict"] for event in scene.events()[1:]] == [False, True]
+    assert [judgement.verdict for judgement in judgements(tmp_path / "state")] == [True] * kept
+
+
+def test_any_event_of_an_alarm_names_it(settings: Callable[..., Config], tmp_path: Path) -> None:
+    scene = Scene(settings(tmp_path / "state"))
+    scene.hear(OVER, OVER)
+    scene.command("ack")
+    raised, acked = scene.events()
+    assert scene.command("label", verdict=True, event_id=acked["id"])["data"]["alarm_id"] == raised["id"]
+    assert judgements(tmp_path / "state")[0].event == raised
+
+
+def test_what_belongs_to_no_alarm_cannot_be_labelled(scene: Scene) -> None:
+    scene.live(*USUAL, *[2.0] * 10)
+    (drifted,) = scene.events()
+    reply = scene.command("label", verdict=True, event_id=drifted["id"])
+    assert (reply["status"], reply["reason"]) == ("error", "invalid")
+    assert "no event of an alarm of pump1" in reply["error"]
+
+
+def test_a_label_that_cannot_be_written_is_refused_and_told_to_nobody(
+    settings: Callable[..., Config], tmp_path: Path
+) -> None:
+    scene = Scene(settings(tmp_path / "state"))
+    scene.hear(OVER, OVER)
+    (tmp_path / "state" / LABELS).write_text("in the way")
+    reply = scene.command("label", verdict=True)
+    assert (reply["status"], reply["reason"]) == ("error", "failed")
+    assert "cannot be written" in reply["error"]
+    assert len(scene.events()) == 1
+
+
+def test_an_alarm_whose_sound_was_kept_is_heard_again_when_it_is_labelled(
+    settings: Callable[..., Config], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    scene = Scene(settings(state))
+    scene.hear(OVER, OVER)
+    (raised,) = scene.events()
+    about = {"event_id": raised["id"], "alarm_begins_s": 0.5}
+    Archive(state / SOUNDS, 10**7).keep("pump1", noise(1, int(2.5 * CLIP)), CLIP, scene.wall, about)
+    assert scene.command("label", verdict=False)["data"]["sound"] is True
+
+    def learned() -> int:
+        scene.daemon.feedback.attend()
+        return len(lesson(state, "pump1", scene.daemon.wards["pump1"].digest).as_normals())
+
+    assert until(learned, 15, "nothing was heard again") == 2
+    for features in (state / LABELS).glob("*/*.safetensors"):
+        features.write_bytes(b"as by a kill")
+    assert scene.command("label", verdict=False)["status"] == "ok"
+
+    def again() -> bool:
+        scene.daemon.feedback.attend()
+        return heard(state, judgements(state)[0], scene.daemon.wards["pump1"].digest)
+
+    assert until(again, 15, "what was damaged was not heard again")
+    assert len(scene.events()) == 2
+    scene.daemon.feedback.close()
+
+
+USUAL = [0.2, 0.4, 0.1, 0.3, 0.2, 0.5, 0.3]
+"""days of a machine"""
+
+
+def test_a_slow_change_is_told_once_with_advice_and_raises_no_alarm(scene: Scene) -> None:
+    scene.live(*USUAL, *[2.0] * 10)
+    (event,) = scene.events()
+    assert (event["event"], event["detail"]["days"]) == ("drifted", event["detail"]["days"])
+    assert "clean the microphone" in event["detail"]["advice"]
+    assert event["alarm"]["state"] == "normal"
+    assert scene.drift() == (1.0, 1.0)
+    assert scene.drift("pump2") == (0.0, 0.0)
+    scene.live(*USUAL, *USUAL)
+    assert [event["event"] for event in scene.events()] == ["drifted", "settled"]
+    assert scene.drift()[1] == 0.0
+
+
+def test_a_drift_goes_on_after_a_restart(settings: Callable[..., Config], tmp_path: Path) -> None:
+    whole = Scene(settings())
+    whole.live(*USUAL, 2.0, 2.0, 2.0)
+    before = Scene(settings(tmp_path / "state"))
+    before.live(*USUAL, 2.0)
+    before.end()
+    after = Scene(settings(tmp_path / "state"), wall=before.wall)
+    assert 0 < (after.drift()[0] or 0) < 1
+    after.live(2.0, 2.0)
+    assert after.daemon.wards["pump1"].drift == whole.daemon.wards["pump1"].drift
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_what_another_head_has_scored_says_nothing_of_this_one(scene: Scene, *, learned: bool) -> None:
+    scene.live(*USUAL)
+    ward = scene.daemon.wards["pump1"]
+    kept, ward.drift = ward.text(), Drift()
+    if learned:
+        ward.voice = replace(ward.voice, model=ward.voice.model.model_copy(update={"version": "1.2.3+learnt.1"}))
+    else:
+        ward.digest = "another"
+    ward.recall(kept)
+    assert ward.drift == Drift()
+
+
+def test_a_drift_that_cannot_be_read_costs_no_alarm(scene: Scene) -> None:
+    scene.hear(OVER, OVER)
+    ward = scene.daemon.wards["pump1"]
+    kept = json.loads(ward.text())
+    ward.alarm, ward.drift = Alarm(), Drift()
+    ward.recall(json.dumps(kept | {"drift": {"of": kept["drift"]["of"], "scores": "nonsense"}}))
+    assert (ward.alarm.active, ward.drift) == (True, Drift())
+
+
+def test_a_machine_that_is_off_or_in_alarm_says_nothing_of_its_usual_days(scene: Scene) -> None:
+    scene.live(*USUAL)
+    known = scene.daemon.wards["pump1"].drift
+    scene.command("suppress", on=True)
+    scene.live(*[5.0] * 10)
+    scene.command("suppress", on=False)
+    scene.hear(OVER, OVER)
+    scene.daemon.wards["pump1"].drift = known
+    scene.hear(*[OVER] * 10)
+    assert scene.daemon.wards["pump1"].drift == known
 
 
 def test_every_command_is_in_the_journal_also_one_that_changed_nothing_or_was_refused(scene: Scene) -> None:

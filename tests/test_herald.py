@@ -40,7 +40,9 @@ class Node:
         topics = Topics("node1")
         gate, store, notifier = Gate(topics, frozenset({"pump1"}), ALLOWED), Store(None), Notifier(None)
         d = self.daemon
-        self.herald = Herald(d, settings, d.ears, d.wards, topics, gate, store, d.metrics, clock, notifier, d.boot_id)
+        self.herald = Herald(
+            d, settings, d.ears, d.wards, {}, topics, gate, store, d.metrics, clock, notifier, d.boot_id
+        )
 
     def live(self, seconds: int) -> None:
         """A round a second."""

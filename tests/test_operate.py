@@ -77,13 +77,20 @@ def test_an_alarm_is_seen_acknowledged_shelved_labelled_and_told_as_the_broker_w
         assert "state active_acked" in edge_asd("alarm", "ack", "pump1", "--comment", "seen").stdout
         assert "suppression shelved" in edge_asd("alarm", "shelve", "pump1", "--minutes", "5").stdout
         assert "verdict False" in edge_asd("alarm", "label", "pump1", raised["id"], "--false-alarm").stdout
+        done = edge_asd("label", "pump1", raised["id"], "true", "--fault", "bearing", "--note", "replaced")
+        assert "verdict True" in done.stdout
+        assert "no sound of it was kept" in done.stdout
         listed = edge_asd("alarm", "list")
         told = recorder.wait_for(lambda m: b'"labelled"' in m.payload).json()
     assert {"pump1", "shelved", raised["id"]} <= set(listed.stdout.split())
     assert told["by"] == logged()[-1]["by"] is not None
     sent = [message.json()["id"] for message in recorder.messages]
     assert [event["id"] for event in logged()][: len(sent)] == sent
-    assert [event["event"] for event in logged()][:4] == ["activated", "acked", "shelved", "labelled"]
+    assert [event["event"] for event in logged()][:5] == ["activated", "acked", "shelved", "labelled", "labelled"]
+    assert re.search(rf"activated .*{raised['id']}\s+true", edge_asd("events").stdout)
+    (label,) = [json.loads(line) for line in edge_asd("labels", "--json").stdout.splitlines()]
+    assert (label["alarm_id"], label["verdict"], label["fault"]) == (raised["id"], True, "bearing")
+    assert label["score"] == raised["evidence"]["score"]
     assert [event["comment"] for event in logged()][1] == "seen"
 
 

@@ -1,4 +1,4 @@
-"""``python -m train COMMAND``: data, render, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``: data, render, crowd, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
 
 from __future__ import annotations
 
@@ -147,12 +147,38 @@ def render(
 
 
 @app.command()
+def crowd(
+    out: Annotated[Path, typer.Option(help="Folder to write to; must be empty or new.")],
+    machine: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MACHINES)}; all by default.")] = None,
+    individuals: Annotated[int, typer.Option(min=1, help="Of each kind of machine.")] = 16,
+    states: Annotated[int, typer.Option(min=1, help="Of each individual, every other one worn.")] = 4,
+    clips: Annotated[int, typer.Option(min=1, help="Of each state, each in a room of its own.")] = 15,
+    seconds: Annotated[float, typer.Option(min=2.0, help="Length of a clip.")] = 6.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Render a crowd of machines, sound and worn, for a network that is to hear machines it never met."""
+    from train.corpus.crowd import Crowd, write_crowd  # noqa: PLC0415
+
+    kinds = tuple(machine or MACHINES)
+    wanted = Crowd(kinds, individuals, states, clips, seconds, seed=seed)
+    with show_progress() as progress:
+        written = write_crowd(out, wanted, workers=workers, progress=progress)
+    print(f"{out}: {written} clips of {individuals * len(kinds)} machines in {states} states each; next:")
+    print(f"  python -m train fit subcluster-house_tiny --data {out} --out RUN")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path, typer.Option(help="Bundle to write, NAME.asd.")],
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
     licence: Annotated[str, typer.Option(help="What may be done with it.")] = "not for distribution: see its data",
     head: Annotated[list[str] | None, typer.Option(help="Machine to export; all that have clips enough.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data sets to fit heads for instead of the run's own, machines it never met; repeatable."),
+    ] = None,
     fp32: Annotated[bool, typer.Option(help="Add the full graph, for diagnosis.")] = True,
     backend: Annotated[
         list[str] | None,
@@ -164,7 +190,8 @@ def export(
     from train.pack.export import export as pack  # noqa: PLC0415
 
     with show_progress() as progress:
-        report = pack(run, out, Wish(version, licence, tuple(head or ()), fp32, tuple(backend or ())), progress)
+        wish = Wish(version, licence, tuple(head or ()), fp32, tuple(backend or ()), tuple(data or ()))
+        report = pack(run, out, wish, progress)
     print(report)
 
 
@@ -332,6 +359,15 @@ def bench(
 
     for timing in measure(run, bundle, rounds):
         print(f"{timing.stage:45} {1e3 * timing.seconds:8.2f} ms   {timing.ratio or 1:.2f} of torch eager")
+
+
+@app.command()
+def bench_start(rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
+    """Time a cold start to the first score, and its memory, against the import of torch alone, in turn."""
+    from train.pack.bench import bench_start as measure  # noqa: PLC0415
+
+    for start in measure(rounds):
+        print(f"{start.what:48} {start.seconds:6.2f} s  {start.memory_bytes / 1e6:6.0f} MB")
 
 
 @app.command()

@@ -142,6 +142,12 @@ FLEET = Dashboard(
             "state-timeline",
         ),
         Panel(
+            "Machines that nothing judges",
+            ((f"edge_asd_machine_absent{{{NODE}}} == 1 or on () vector(0)", "{{instance}} {{machine}}"),),
+            "Their model cannot be opened; tried again each minute.",
+            "state-timeline",
+        ),
+        Panel(
             "Microphones that are not well",
             (
                 (
@@ -306,6 +312,15 @@ MACHINES = Dashboard(
             "The mean score of an hour beside that of the same hour last week: same shift, same product?",
         ),
         Panel(
+            "Drift",
+            (
+                (f"edge_asd_score_drift_ratio{{{MACHINE}}}", "{{machine}}"),
+                (f"edge_asd_score_drifting{{{MACHINE}}}", "{{machine}} drifts"),
+            ),
+            "How far the days have gone from the machine's first weeks; at 1 it is told, below 0.5 over. No alarm.",
+            width=24,
+        ),
+        Panel(
             "Alarm",
             ((f"edge_asd_alarms{{{MACHINE}}} == 1", "{{machine}} {{edge_asd_alarm_state}}"),),
             "Its state; unacked wants somebody.",
@@ -452,6 +467,21 @@ ENGINE = Dashboard(
             "Neither changes but by a restart.",
             "stat",
             "dateTimeAsIso",
+        ),
+        Panel(
+            "Models on trial",
+            ((f"edge_asd_shadow_clip_score{{{NODE}}}", "{{instance}} {{machine}}"),),
+            "Surprise of the model that hears along; nothing while none does.",
+        ),
+        Panel(
+            "Models installed and changed",
+            (
+                (
+                    f"sum by (instance, outcome) (increase(edge_asd_model_updates_total{{{NODE}}}[$__rate_interval]))",
+                    "{{instance}} {{outcome}}",
+                ),
+            ),
+            "returned: a model was taken back because it erred.",
         ),
         Panel(
             "Models that nobody vouches for",

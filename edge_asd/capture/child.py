@@ -7,9 +7,7 @@ hung or not.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 import signal
 import sys
 import time
@@ -200,10 +198,11 @@ def capture(taps: Sequence[Tap], token: str) -> None:
     frames = device_rate // BLOCKS_PER_S
     wanted = {"device": found.index, "channels": channels, "samplerate": device_rate, "dtype": "float32"}
     sink: Sink = Split(channels, [(tap.channel, _sink(tap, device_rate)) for tap in there])
+    before = frozenset[str]() if "(hw:" in found.name else server.sources() or frozenset()
     try:
         with portaudio.RawInputStream(**wanted, blocksize=frames, latency=LATENCY_S) as stream:
             demand(stream, token, device_rate)
-            if "(hw:" not in found.name and server.guard(token):
+            if "(hw:" not in found.name and server.guard(token, before):
                 sink = Delay(sink, round(server.NOTICE_S * BLOCKS_PER_S))
             for tap in taps:
                 tap.writer.announce(device_rate, found.channels)
@@ -263,14 +262,6 @@ def _rate(portaudio: Any, found: device.Device, channels: int, rate: int) -> int
     raise SourceError(msg)
 
 
-def end_with(parent: int) -> None:
-    """Die when the other end of this pipe closes, even inside a C loop: SIGIO's default action is to terminate."""
-    fcntl.fcntl(parent, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(parent, fcntl.F_SETFL, fcntl.fcntl(parent, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([parent], [], [], 0)[0]:  # it closed before we asked
-        signal.raise_signal(signal.SIGIO)
-
-
 def _tap(argument: str) -> Tap:
     memory, rate, channel = map(int, argument.split(":"))
     return Tap(ring.Writer(memory), rate, channel)
@@ -279,7 +270,7 @@ def _tap(argument: str) -> Tap:
 def main(arguments: list[str]) -> int:
     """Run the child; an end that it can explain has a code of its own and one line of explanation."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then ends us
-    end_with(sys.stdin.fileno())
+    server.end_when_closed(sys.stdin.fileno(), os.getpid())
     *taps, token = arguments
     try:
         capture([_tap(tap) for tap in taps], token)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edge_asd.deliver.publisher import Incoming
 
-ALLOWED = frozenset(Verb) - {Verb.OUT_OF_SERVICE, Verb.THRESHOLD, Verb.RESTART}
+ALLOWED = frozenset(Verb) - {Verb.OUT_OF_SERVICE, Verb.THRESHOLD, Verb.RESTART, Verb.MODEL}
 """verbs that a node obeys unless its settings say otherwise; only these may come without ``ts``"""
 LIMIT = 16 * 1024
 """bytes of a payload"""
@@ -172,6 +172,42 @@ class Restart(Request):
     """Start the daemon anew."""
 
 
+class Action(StrEnum):
+    """What can be done about models."""
+
+    INSTALL = "install"
+    LIST = "list"
+    SHADOW = "shadow"
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+    PIN = "pin"
+    UNPIN = "unpin"
+
+
+class ModelOrder(Request):
+    """See the models that are installed, and change them while the node listens."""
+
+    action: Action
+    """install: fetch it; shadow: let it hear along; activate: let it hear along, then speak; rollback: let the one
+    before speak; pin, unpin: nothing older than the current one any more, or again; list: how things stand"""
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")] | None = None
+    """of a model, as installed; needed by all but install and list"""
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")] | None = None
+    """first hex digits of what a model is known by; null: the one that was installed last and never used"""
+    ref: Annotated[str, Field(max_length=1024, pattern=r"^https://[\x21-\x7e]+$")] | None = None
+    """install: https address of the bundle, below one that the node's settings allow"""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """install: SHA-256 of the file, 64 hex digits"""
+    at_once: bool = False
+    """activate: true: let it speak without hearing along first, whatever was found"""
+
+    @property
+    def missing(self) -> str:
+        """A field that the action needs and that was not sent; empty when there is none."""
+        needed = {Action.INSTALL: ("ref", "sha256"), Action.LIST: ()}.get(self.action, ("name",))
+        return next((field for field in needed if getattr(self, field) is None), "")
+
+
 REQUESTS: Mapping[Verb, type[Request]] = {
     Verb.ACK: Ack,
     Verb.RESET: Reset,
@@ -185,6 +221,7 @@ REQUESTS: Mapping[Verb, type[Request]] = {
     Verb.HEALTH_CHECK: HealthCheck,
     Verb.DISCOVERY: Discover,
     Verb.RESTART: Restart,
+    Verb.MODEL: ModelOrder,
 }
 
 
@@ -359,7 +396,57 @@ class Saved(Shape):
     sha256: str
 
 
-Result: TypeAlias = Condition | Health | ThresholdSet | Labelled | Saved
+class Shelved(Shape):
+    """A model that is installed."""
+
+    name: str
+    version: str
+    created: str
+    digest: str
+    """SHA-256 that it is known by"""
+    signer: str | None
+    """id of the key that signed it; null: nobody did"""
+    role: Literal["current", "previous", "candidate"]
+    pinned: bool
+    """nothing older than the current one of its name is let in"""
+
+
+class Pair(Shape):
+    """Surprise at the same clip."""
+
+    speaks: float
+    """of the model that the machine is judged by"""
+    hears_along: float
+
+
+class OnTrial(Shape):
+    """A model that is to take over, or did lately."""
+
+    name: str
+    digest: str
+    version: str
+    stage: str
+    """loading, shadow, fit, unfit, undecided, switching, watch, kept, returning, returned or rolled_back"""
+    reason: str | None
+    """why it is not fit, or did not stay"""
+    clips: int
+    """that were compared of the machine with the fewest"""
+    clips_needed: int
+    scores: dict[Name, Pair]
+    """of the last clip, by machine"""
+
+
+class Models(Shape):
+    """How things stand with the models of a node."""
+
+    kind: Literal["models"] = "models"
+    installed: tuple[Shelved, ...]
+    trials: tuple[OnTrial, ...]
+    busy: str | None
+    """what is being done; ask for the list later to see what came of it"""
+
+
+Result: TypeAlias = Condition | Health | ThresholdSet | Labelled | Saved | Models
 
 
 class Reply(Shape):
@@ -444,5 +531,6 @@ def _answer_topic(incoming: Incoming, topics: Topics, verb: str) -> str:
 
 
 def record(command: Command) -> dict[str, Any]:
-    """What was asked, for the local journal: only what the sender set."""
-    return {"verb": command.verb, **command.request.model_dump(mode="json", exclude_unset=True)}
+    """What was asked, for the local journal: only what the sender set. A log has a ``name`` of its own."""
+    said = command.request.model_dump(mode="json", exclude_unset=True)
+    return {"verb": command.verb, **{"model" if field == "name" else field: value for field, value in said.items()}}

@@ -87,9 +87,9 @@ class Control:
 
 
 def answers(folder: Path) -> bool:
-    """A daemon that keeps its state in ``folder`` is running, as far as this user may know."""
+    """Whether a daemon listens that keeps its state in ``folder``; True also when this user may not speak to it."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(SLOW_S)
+        connection.settimeout(PATIENCE_S)
         try:
             with _short(folder / NAME) as path:
                 connection.connect(path)

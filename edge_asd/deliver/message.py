@@ -63,6 +63,7 @@ class Verb(StrEnum):
     HEALTH_CHECK = "health_check"
     DISCOVERY = "discovery"
     RESTART = "restart"
+    MODEL = "model"
 
 
 class Status(StrEnum):

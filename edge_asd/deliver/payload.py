@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from edge_asd.alarm.alarm import Priority, State, Suppression, Transition
+from edge_asd.alarm.drift import Quantity
 from edge_asd.alarm.flood import FloodStage
 from edge_asd.capture.source import SourceState
 from edge_asd.deliver.message import NAME, Verb, rfc3339
@@ -163,6 +164,10 @@ class Notice(StrEnum):
     """somebody set another alarm threshold"""
     LABELLED = "labelled"
     """somebody said whether an alarm was true"""
+    DRIFTED = "drifted"
+    """the scores have changed slowly: something to look at, and no alarm"""
+    SETTLED = "settled"
+    """the scores are again as they were"""
 
 
 class ThresholdSet(Shape):
@@ -185,9 +190,31 @@ class Labelled(Shape):
     """true: the machine had something"""
     fault: str | None
     """what it was"""
+    alarm_id: str = ""
+    """the alarm that the event belongs to: by this name the label is kept"""
+    sound: bool = False
+    """its sound was kept, so that it can be learned from; false: the label is kept without"""
 
 
-Detail = Annotated[ThresholdSet | Labelled, Field(discriminator="kind")]
+class Drifted(Shape):
+    """A slow change of a machine's scores."""
+
+    kind: Literal["drift"] = "drift"
+    quantity: Quantity
+    """of a day's scores: their median, or what one clip in ten exceeds"""
+    before: float
+    """its mean over the days that are the measure, as a fused score: standard deviations of the training clips"""
+    spread: float
+    """standard deviation of those days"""
+    now: float
+    """that of the latest day"""
+    days: int
+    """how many are the measure: days of clips that were judged"""
+    advice: str
+    """what to do, for people"""
+
+
+Detail = Annotated[ThresholdSet | Labelled | Drifted, Field(discriminator="kind")]
 
 
 class Event(_OfAlarm):
@@ -201,7 +228,7 @@ class Event(_OfAlarm):
     transaction: str | None = None
     """of the command that did it"""
     detail: Detail | None = None
-    """of ``threshold`` and ``labelled``"""
+    """of ``threshold``, ``labelled``, ``drifted`` and ``settled``"""
 
 
 class FloodEvent(_Said):

@@ -13,6 +13,7 @@ from edge_asd.alarm.alarm import Transition
 from edge_asd.deliver.payload import (
     AlarmState,
     Condition,
+    Drifted,
     Event,
     Evidence,
     FloodEvent,
@@ -26,6 +27,7 @@ from edge_asd.deliver.payload import (
 
 if TYPE_CHECKING:
     from edge_asd.alarm.alarm import Alarm, Policy
+    from edge_asd.alarm.drift import Shift
     from edge_asd.alarm.flood import FloodNotice
     from edge_asd.score.clip import ClipScore
     from edge_asd.signal.level import Level
@@ -121,14 +123,33 @@ class Voice:
 
     def threshold(self, stamp: Stamp, standing: Standing, act: Act, *, own: bool) -> Event:
         """Another threshold is in force: the policy's."""
-        return self._notice(stamp, standing, act, ThresholdSet(threshold=self.policy.threshold, own=own))
+        detail = ThresholdSet(threshold=self.policy.threshold, own=own)
+        return self._notice(stamp, standing, Notice.THRESHOLD, detail, act)
 
     def label(self, stamp: Stamp, standing: Standing, act: Act, label: Labelled) -> Event:
         """An alarm was judged."""
-        return self._notice(stamp, standing, act, label)
+        return self._notice(stamp, standing, Notice.LABELLED, label, act)
 
-    def _notice(self, stamp: Stamp, standing: Standing, act: Act, detail: ThresholdSet | Labelled) -> Event:
-        event = Notice.LABELLED if isinstance(detail, Labelled) else Notice.THRESHOLD
+    def drift(self, stamp: Stamp, standing: Standing, shift: Shift) -> Event:
+        """The scores have changed slowly, or are again as they were."""
+        detail = Drifted(
+            quantity=shift.quantity,
+            before=shift.before,
+            spread=shift.spread,
+            now=shift.now,
+            days=shift.days,
+            advice=shift.advice,
+        )
+        return self._notice(stamp, standing, Notice.DRIFTED if shift.begins else Notice.SETTLED, detail)
+
+    def _notice(
+        self,
+        stamp: Stamp,
+        standing: Standing,
+        event: Notice,
+        detail: ThresholdSet | Labelled | Drifted,
+        act: Act = NOBODY,
+    ) -> Event:
         body = self._body(stamp, standing, standing.raised_by)
         return Event(**self._head(stamp, "event"), **body, event=event, detail=detail, **asdict(act))
 

@@ -1,1 +1,1 @@
-"""The models on this computer: where a configured one comes from, what is installed, and which is current."""
+"""The models on this computer: whence one comes, what is installed, which is current, how one follows another."""

@@ -11,7 +11,7 @@ from edge_asd.model.shelf import FOLDER, Shelf
 from edge_asd.signature import Trust
 
 if TYPE_CHECKING:
-    from edge_asd.bundle import Bundle
+    from edge_asd.bundle import Bundle, Opens
     from edge_asd.model.shelf import Installed
 
 INSTALLED = "installed:"
@@ -30,7 +30,7 @@ def bundle_path(reference: str, state: Path | None) -> Path:
     return shelf(state, Trust()).path(reference.removeprefix(INSTALLED))
 
 
-def shelf(state: Path | None, trust: Trust) -> Shelf:
+def shelf(state: Path | None, trust: Trust, opens: Opens = open_bundle) -> Shelf:
     """Where models are installed.
 
     Raises:
@@ -39,17 +39,17 @@ def shelf(state: Path | None, trust: Trust) -> Shelf:
     if state is None:
         msg = "installed models lie in state_dir, and there is none; set state_dir, or give the path of a bundle"
         raise BundleError(msg)
-    return Shelf(state / FOLDER, trust)
+    return Shelf(state / FOLDER, trust, opens)
 
 
-def open_model(reference: str, state: Path | None, trust: Trust) -> Bundle:
+def open_model(reference: str, state: Path | None, trust: Trust, opens: Opens = open_bundle) -> Bundle:
     """Open and verify it; the built-in one came with the program and needs no other's word.
 
     Raises:
         BundleError: see :func:`edge_asd.bundle.open_bundle`; BundleUntrusted where nobody who is trusted signed it.
     """
     path = bundle_path(reference, state)
-    bundle = open_bundle(path, trust=None if path == BUILTIN else trust)
+    bundle = opens(path, trust=None if path == BUILTIN else trust)
     if reference.startswith(INSTALLED):
         _same(bundle, shelf(state, trust).current(reference.removeprefix(INSTALLED)))
     return bundle

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edge_asd.bundle import Bundle
+    from edge_asd.bundle import Bundle, Opens
     from edge_asd.model.index import Role, Slot
     from edge_asd.signature import Trust
 
@@ -65,6 +65,8 @@ class Shelf:
     folder: Path
     """``STATE/models``; made when something is installed"""
     trust: Trust
+    opens: Opens = open_bundle
+    """how one that comes in is put to the test"""
 
     # What there is
 
@@ -244,7 +246,7 @@ class Shelf:
             created = moment(manifest.created, staged)
             if slot := index.slots.get(manifest.name):
                 refuse_older(slot, created, staged)
-            bundle = open_bundle(staged, trust=self.trust)
+            bundle = self.opens(staged, trust=self.trust)
             for head in bundle.heads:
                 bundle.scorer(head)
         except BundleError as error:

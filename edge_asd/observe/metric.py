@@ -5,7 +5,9 @@ Metrics watch the watcher; MQTT carries the alarms.
 
 from __future__ import annotations
 
+import math
 from dataclasses import astuple, dataclass
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,22 @@ MULTIPLES = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0)
 """clip score over threshold"""
 
 
+class Outcome(StrEnum):
+    """What became of a model, or of the wish to change it."""
+
+    INSTALLED = "installed"
+    REFUSED = "refused"
+    FIT = "fit"
+    UNFIT = "unfit"
+    UNDECIDED = "undecided"
+    ACTIVATED = "activated"
+    KEPT = "kept"
+    RETURNED = "returned"
+    """the node went back to the one before by itself"""
+    ROLLED_BACK = "rolled_back"
+    """because somebody wanted it"""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineLabel:
     """A machine as the metrics name it."""
@@ -84,13 +102,15 @@ class Metrics:
         self._declare_audio()
         self._declare_scores()
         self._declare_evidence()
+        self._declare_models()
+        self._labels: dict[str, MachineLabel] = {}
         self._frames_before: dict[str, tuple[int, ...]] = {}
         self._ear_before: dict[str, tuple[int, int]] = {}
         self._states: dict[str, State] = {}
         for source in sources:
-            self._begin_source(source)
+            self.begin_source(source)
         for label in machines:
-            self._begin_machine(label)
+            self.begin_machine(label)
 
     # What the daemon calls
 
@@ -116,6 +136,10 @@ class Metrics:
     def lost_to(self, source: str, reason: str, samples: int) -> None:
         """Samples that were lost for another reason: ``gap`` or ``restart``."""
         self._lost.labels(source, reason).inc(samples)
+
+    def absent(self, machine: str, *, absent: bool) -> None:
+        """Whether a machine cannot be judged for want of a bundle that can be opened."""
+        self._absent.labels(machine).set(absent)
 
     def paced(self, source: str, rate: int, effective: float) -> None:
         """Hertz of a source, as it is used and as the monotonic clock has it."""
@@ -190,6 +214,11 @@ class Metrics:
             self._transitions.labels(machine, alarm.state).inc()
         self._states[machine] = alarm.state
 
+    def drifting(self, machine: str, reach: float, *, lasting: bool) -> None:
+        """How far the days of a machine's scores have gone, 1 being a drift, and whether one lasts."""
+        self._reach.labels(machine).set(reach)
+        self._drifting.labels(machine).set(lasting)
+
     def flooded(self, *, lasting: bool) -> None:
         """Whether alarms come too fast to be told one by one."""
         self._flood.set(lasting)
@@ -215,6 +244,19 @@ class Metrics:
     def stepped(self, direction: Direction) -> None:
         """Somebody has set the wall clock."""
         self._steps.labels(direction).inc()
+
+    def switched(self, label: MachineLabel) -> None:
+        """A machine is judged by another model."""
+        self._model.remove(*astuple(self._labels[label.machine]))
+        self._name(label)
+
+    def shadowed(self, machine: str, surprise: float | None) -> None:
+        """What the model beside the one that speaks says of a clip; None: nobody hears along any more."""
+        self._shadow.labels(machine).set(math.nan if surprise is None else surprise)
+
+    def updated(self, outcome: Outcome) -> None:
+        """A model was installed, tried or changed."""
+        self._updates.labels(outcome).inc()
 
     def watch(self, traffic: Callable[[], Traffic], store: Callable[[], Condition], wall: Callable[[], float]) -> None:
         """Show what the publisher and the store count; they are asked at every scrape, and ``wall`` for Unix time."""
@@ -269,6 +311,7 @@ class Metrics:
 
     def _declare_scores(self) -> None:
         labels = ("machine", "model", "version", "sha256", "backend", "precision")
+        self._absent = self._gauge("machine_absent", "1 while the machine's bundle cannot be opened.", "machine")
         self._model = self._gauge("model_info", "Bundle that a machine is judged by.", *labels)
         self._unsigned = self._gauge("unsigned_models", "Models in use that nobody who is trusted signed.")
         self._machine = self._gauge("machine_info", "Source that a machine is heard by.", "machine", "source")
@@ -294,6 +337,8 @@ class Metrics:
         self._suppressions = self._gauge(
             "alarm_suppression", "Why an alarm is kept from people.", "machine", "edge_asd_alarm_suppression"
         )
+        self._reach = self._gauge("score_drift_ratio", "How far scores have drifted, 1 is told.", "machine")
+        self._drifting = self._gauge("score_drifting", "1 while scores are not as they were.", "machine")
         self._flood = self._gauge("alarm_flood", "1 while alarms are told together.")
         self._commands = self._counter("commands_total", "Commands of operators.", "verb", "outcome")
         for verb, outcome in product((*Verb, STRANGE), OUTCOMES):
@@ -307,7 +352,21 @@ class Metrics:
         for outcome in KEPT:
             self._kept.labels(outcome)
 
-    def _begin_source(self, source: str) -> None:
+    def _declare_models(self) -> None:
+        self._shadow = self._gauge(
+            "shadow_clip_score", "Last clip score of the model that hears along, NaN while none does.", "machine"
+        )
+        self._updates = self._counter("model_updates_total", "Models installed, tried and changed.", "outcome")
+        for outcome in Outcome:
+            self._updates.labels(outcome)
+
+    def _name(self, label: MachineLabel) -> None:
+        self._labels[label.machine] = label
+        self._model.labels(*astuple(label)).set(1)
+        self._inference.labels(label.model)
+
+    def begin_source(self, source: str) -> None:
+        """Every series of a source is there before anything is heard."""
         counters, gauges = (self._overflows, self._clipped), (self._rate, self._effective)
         for series in (self._frames, self._last_frame, self._level, self._fill, *counters, *gauges):
             series.labels(source)
@@ -318,10 +377,12 @@ class Metrics:
         self.source_state(source, SourceState.RECOVERING)
         self._level.labels(source).set(-120.0)
 
-    def _begin_machine(self, label: MachineLabel) -> None:
+    def begin_machine(self, label: MachineLabel) -> None:
+        """Every series of a machine is there before anything is scored."""
         machine = label.machine
-        self._model.labels(*astuple(label)).set(1)
-        self._inference.labels(label.model)
+        self._name(label)
+        self.absent(machine, absent=False)
+        self.shadowed(machine, None)
         for histogram in (self._distribution, self._latency):
             histogram.labels(machine)
         for series in (self._segment_score, self._clip_score, self._threshold, self._last_scored):
@@ -330,6 +391,7 @@ class Metrics:
             for outcome in outcomes:
                 counter.labels(machine, outcome)
         self.alarm(machine, Alarm())
+        self.drifting(machine, 0.0, lasting=False)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"edge_asd_{name}", text, labels, registry=self.registry)

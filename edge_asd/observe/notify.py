@@ -43,6 +43,10 @@ class Notifier:
         """Started; others may rely on us."""
         self.send("READY=1", f"STATUS={status}")
 
+    def extend(self, seconds: float) -> None:
+        """What comes now may take so long; only then is the start overdue."""
+        self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
     def status(self, status: str) -> None:
         """One line for ``systemctl status``."""
         self.send(f"STATUS={status}")

@@ -10,6 +10,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nothing that hears a workplace call
 import onnxruntime as ort
 
 from edge_asd.errors import BundleError
+from edge_asd.score.provider import CPU, EXECUTION, known
 from edge_asd.signal.view import fft, log_mel, magnitude, mel, phase
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edge_asd.score.provider import Provider
     from edge_asd.signal.view import LogMel
 
 VIEWS: dict[str, Callable[[LogMel, NDArray[np.float32]], NDArray[np.float32]]] = {
@@ -37,11 +39,21 @@ def view(name: str, specs: Mapping[str, LogMel], waveforms: NDArray[np.float32])
     return VIEWS[kind](specs[through], waveforms)
 
 
+def installed() -> list[str]:
+    """The providers this ONNX Runtime was built with, the most capable first; whether they work is another question."""
+    return known(ort.get_available_providers())
+
+
 class Backbone:
     """One loaded graph. Its threads sleep between segments. Of its outputs it gives those asked for, or all."""
 
     def __init__(
-        self, graph: bytes, specs: Mapping[str, LogMel], threads: int = 1, outputs: Collection[str] | None = None
+        self,
+        graph: bytes,
+        specs: Mapping[str, LogMel],
+        threads: int = 1,
+        outputs: Collection[str] | None = None,
+        provider: Provider = CPU,
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -49,10 +61,16 @@ class Backbone:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            # its own fallback would print, and hide that another provider computes than was asked for
+            chain = provider.chain(installed())
+            self._session = ort.InferenceSession(graph, options, providers=chain, enable_fallback=0)
         except Exception as error:  # ONNX Runtime raises what it likes
             msg = f"ONNX Runtime {ort.__version__} cannot load the backbone: {_line(error)}"
             raise BundleError(msg) from error
+        if self.provider != provider.name:
+            msg = f"ONNX Runtime {ort.__version__} computes with {self.provider} in place of {provider.name}"
+            msg += "; its libraries or its device are missing"
+            raise BundleError(msg)
         self._specs = specs
         self.views = tuple(node.name for node in self._session.get_inputs())
         """names of what it looks at"""
@@ -72,7 +90,8 @@ class Backbone:
     @property
     def provider(self) -> str:
         """Name of the execution provider in force: ``cpu``, ``cuda`` or ``tensorrt``."""
-        return str(self._session.get_providers()[0]).removesuffix("ExecutionProvider").lower()
+        first = self._session.get_providers()[0]
+        return next((name for name, execution in EXECUTION.items() if execution == first), str(first))
 
     def __call__(self, segment: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """(S,) -> outputs by name, each (D,) or (R, D).

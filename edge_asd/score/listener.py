@@ -79,6 +79,8 @@ class Listener:
     alarm: float
     """alarm threshold, in surprise; the health index is read against it"""
     embed: Embed | None
+    overhear: Callable[[Evidence], None] | None = None
+    """told what each clip was judged by"""
     _clip: Gathering | None = None
     _start: int = 0
     """index of the first sample of the clip in progress"""
@@ -152,6 +154,8 @@ class Listener:
         self._clip, self._start, self._checked = None, start, 0
 
     def _verdict(self, heard: Evidence, start: int, samples: int) -> ClipScore:
+        if self.overhear:
+            self.overhear(heard)
         verdict = self.head.judge(heard)
         return ClipScore(
             start=start,

@@ -220,8 +220,9 @@ def test_any_device_rate_in_any_pieces_sounds_like_the_whole_resampled_at_once(
 
 HUNG = """
     import sys
-    from edge_asd.capture.child import end_with
-    end_with(0)
+    import os
+    from edge_asd.capture.server import end_when_closed
+    end_when_closed(0, os.getpid())
     print("ready", flush=True)
     while True:
         pass

@@ -9,12 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
 from edge_asd.capture.microphone import Microphone
-from edge_asd.capture.server import News, recorded, source_of
+from edge_asd.capture.server import LOOK_S, SELDOM_S, Guard, News, recorded, source_of, sources
 from edge_asd.errors import SourceError
+from tests.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,6 +96,52 @@ def test_other_news_or_none_or_nobody_who_tells_ends_it_in_its_time(news: Callab
         assert waited(news(told), 0.4) >= 0.4
 
 
+def test_who_tells_news_ends_with_the_process_that_listens_however_that_ends() -> None:
+    code = (
+        "import sys, time; from edge_asd.capture.server import News; "
+        "news = News((sys.executable, '-c', 'import time; time.sleep(600)')); "
+        "print(news._process.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen((sys.executable, "-c", code), stdout=subprocess.PIPE, text=True) as listening:
+        teller = psutil.Process(int(listening.stdout.readline()))
+        listening.kill()
+    until(lambda: not teller.is_running() or teller.status() == psutil.STATUS_ZOMBIE, 10, "it lives on")
+
+
+class Server:
+    """Answers questions in turn, and counts how long it was waited for; the last answer holds."""
+
+    def __init__(self, recording: list[str | None], there: list[frozenset[str] | None]) -> None:
+        self.recording, self.there, self.waited = recording, there, [0.0]
+
+    def guard(self, *before: str) -> Guard:
+        """Of a recording that began when there were these sources."""
+        return Guard(frozenset(before), lambda: _next(self.recording), lambda: _next(self.there), self.waited.append)
+
+
+def _next(answers: list[Any]) -> Any:  # noqa: ANN401 - whatever is in the list
+    return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+def test_a_recording_that_stays_is_watched_until_it_is_moved() -> None:
+    server = Server(["1", "1", None, "1", "2"], [frozenset("12")])
+    server.guard("1", "2").stay()
+    assert server.waited == [0, *[LOOK_S] * 3]
+
+
+def test_who_cannot_be_told_of_yet_is_watched_once_he_can_be_and_asked_for_ever_less_often() -> None:
+    server = Server([*[None] * 9, "1", "2"], [None, frozenset("12")])
+    server.guard("1", "2").stay()
+    assert server.waited[1:8] == [1, 2, 4, 8, 16, 32, SELDOM_S]
+    assert server.waited[-1] == LOOK_S
+
+
+def test_when_a_source_went_before_the_first_answer_the_recording_counts_as_moved() -> None:
+    server = Server(["2"], [frozenset("23")])
+    server.guard("1", "2").stay()
+    assert server.waited == [0]
+
+
 @pytest.mark.system
 def test_a_microphone_whose_place_another_takes_is_lost_before_a_sound_of_the_other_is_heard(
     pulse_microphone: PulseMicrophone, source: MicrophoneSource, tmp_path: Path, eventually: Callable[..., Any]
@@ -106,6 +154,7 @@ def test_a_microphone_whose_place_another_takes_is_lost_before_a_sound_of_the_ot
         pulse_microphone.play(tmp_path / f"{sink}.wav", sink)
     eventually(lambda: source_of(source.pid), 15, "the server to know of us")
     eventually(lambda: control("list", "short", "sinks").count("RUNNING") == 2, 15, "both to sound")
+    assert source_of(source.pid) in sources()
     (microphone,) = (line.split()[0] for line in control("list", "short", "modules").splitlines() if "=mic " in line)
     heard = [0.0]
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from edge_asd.alarm.alarm import Alarm, Policy, Transition
+from edge_asd.alarm.drift import Quantity, Shift
 from edge_asd.alarm.flood import FloodNotice, FloodStage
 from edge_asd.capture.source import SourceState
 from edge_asd.deliver.message import Message, Verb
@@ -35,6 +36,7 @@ CLIP = ClipScore(
 TOPICS = Topics("press-hall-3")
 RAISED = Alarm(active=True, acked=False, since=0, clips_over=3, count=1)
 STANDING = Standing(RAISED, NOON - timedelta(seconds=30), None, CLIP)
+SHIFT = Shift(begins=True, quantity=Quantity.MEDIAN, before=0.25, spread=0.125, now=1.5, days=28)
 SMITH = Act(by="j.smith", comment="bearing greased", transaction="t-81")
 HEALTH = Health(
     node="press-hall-3",
@@ -94,7 +96,8 @@ def events() -> list[Message]:
     ]
     label = Labelled(event_id="5b0f0d3c-event-3", verdict=True, fault="bearing")
     notices = [VOICE.threshold(STAMP, STANDING, SMITH, own=True), VOICE.label(STAMP, STANDING, SMITH, label)]
-    return [TOPICS.event(event) for event in [*transitions, *notices]]
+    drifts = [VOICE.drift(STAMP, STANDING, replace(SHIFT, begins=begins)) for begins in (True, False)]
+    return [TOPICS.event(event) for event in [*transitions, *notices, *drifts]]
 
 
 def floods() -> list[Message]:

@@ -49,6 +49,7 @@ MINIMAL: dict[Verb, dict[str, Any]] = {
     Verb.HEALTH_CHECK: {},
     Verb.DISCOVERY: {},
     Verb.RESTART: {},
+    Verb.MODEL: {"action": "list"},
 }
 """the least that each may say, besides ts"""
 

@@ -23,6 +23,7 @@ from tests.deliver.scene import (
     MODEL,
     NOON,
     RAISED,
+    SHIFT,
     SMITH,
     SOURCE,
     STAMP,
@@ -177,13 +178,26 @@ def test_an_alarm_that_outlived_a_restart_keeps_its_id_and_its_time() -> None:
     assert (alarm.alarm_id, alarm.alarm.since, alarm.alarm.state) == ("0ld0b007-event-3", NOON, "active_unacked")
 
 
+def test_a_drift_is_told_with_its_numbers_and_what_to_do_and_leaves_the_alarm_as_it_is() -> None:
+    told = [body(TOPICS.event(VOICE.drift(STAMP, STANDING, replace(SHIFT, begins=begins)))) for begins in (True, False)]
+    plain = body(TOPICS.event(VOICE.threshold(STAMP, STANDING, SMITH, own=True)))
+
+    assert [event["event"] for event in told] == ["drifted", "settled"]
+    numbers = {"kind": "drift", "quantity": "median", "before": 0.25, "spread": 0.125, "now": 1.5, "days": 28}
+    assert {name: told[0]["detail"][name] for name in numbers} == numbers
+    assert "clean the microphone" in told[0]["detail"]["advice"]
+    assert (told[0]["alarm"], told[0]["by"]) == (plain["alarm"], None)
+
+
 def test_other_things_done_about_an_alarm_are_events_too() -> None:
-    label = Labelled(event_id="5b0f0d3c-event-3", verdict=False, fault=None)
+    event_id = "5b0f0d3c-event-3"
+    label = Labelled(event_id=event_id, verdict=False, fault=None, alarm_id=event_id, sound=True)
     labelled = body(TOPICS.event(VOICE.label(STAMP, STANDING, SMITH, label)))
     threshold = body(TOPICS.event(VOICE.threshold(STAMP, STANDING, SMITH, own=True)))
 
     assert (labelled["event"], threshold["event"]) == ("labelled", "threshold")
-    assert labelled["detail"] == {"kind": "label", "event_id": "5b0f0d3c-event-3", "verdict": False, "fault": None}
+    said = {"kind": "label", "event_id": "5b0f0d3c-event-3", "verdict": False, "fault": None}
+    assert labelled["detail"] == said | {"alarm_id": "5b0f0d3c-event-3", "sound": True}
     assert threshold["detail"] == {"kind": "threshold", "threshold": 4.0, "own": True}
     assert (labelled["by"], labelled["alarm"]) == ("j.smith", threshold["alarm"])
 

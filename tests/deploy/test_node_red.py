@@ -169,7 +169,7 @@ def test_every_event_leaves_by_what_it_means() -> None:
     assert {word for word, end in ways.items() if end == "an alarm"} == {"activated", "realarmed"}
     assert {word for word, end in ways.items() if end == "normal again"} == {"returned", "latched"}
     assert {word for word, end in ways.items() if end == "a flood"} == set(FloodStage)
-    assert {word for word, end in ways.items() if end == "a notice"} == {"chattering"}
+    assert {word for word, end in ways.items() if end == "a notice"} == {"chattering", "drifted", "settled"}
 
 
 def pressed(runtime: Runtime) -> dict[str, Any] | None:

@@ -64,6 +64,7 @@ def use(metrics: Metrics) -> None:
     metrics.alarm("pump1", ACTIVE)
     metrics.commanded("ack", "ok")
     metrics.flooded(lasting=True)
+    metrics.drifting("pump1", 0.25, lasting=True)
     metrics.stepped(Direction.BACKWARD)
     metrics.kept(evicted=2, total=1_000_000)
     metrics.not_kept()
@@ -113,6 +114,8 @@ def test_what_happens_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "clock_steps_total", direction="backward") == 1
     assert value(metrics, "clock_steps_total", direction="forward") == 0
     assert value(metrics, "clip_store_bytes") == 1_000_000
+    assert value(metrics, "score_drift_ratio", machine="pump1") == 0.25
+    assert value(metrics, "score_drifting", machine="pump1") == 1
 
 
 def test_the_distribution_is_in_multiples_of_the_threshold(metrics: Metrics) -> None:

@@ -1,14 +1,20 @@
-"""Is a model whole whatever happens? ``python -m tests.soak.install --kills 500``.
+"""Is a model whole whatever happens? ``python -m tests.soak.install --kills 500``; as root, ``--cuts 100``.
 
 A process installs models, activates them and rolls them back without end. It is killed at a moment by lot, again and
 again. Each time the shelf must say what it said before the change that was cut off or what it would have said after it,
 each model on it must open and pass its golden test, and the next change must leave nothing that has no role.
+
+A kill leaves what the kernel still holds, a power cut does not. So ``--cuts`` lets it work on a disk image, takes each
+time what has reached the image by then, mounts that, and looks at it.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +33,8 @@ from tests.example import bundle, contents, resealed
 ANYBODY = Trust(allow_unsigned=True)
 NAME = "toy"
 VERSIONS = 4
+DISK = 48 * 2**20
+"""bytes of the disk image"""
 LONGEST_S = 0.25
 """from the first change to the kill: a few changes"""
 
@@ -48,6 +56,40 @@ class Outcome:
         return not self.wrong and self.changes >= self.kills and self.moments.total() > self.moments["nothing"]
 
 
+@dataclass
+class Disk:
+    """An ext4 file system in a file, whose power is cut; as root."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.image, self.left, self.place = (self.folder / name for name in ("image", "left", "place"))
+        self.place.mkdir()
+        with self.image.open("wb") as file:
+            file.truncate(DISK)
+        subprocess.run(["mkfs.ext4", "-q", self.image], check=True)
+        self._mount()
+
+    def cut(self) -> None:
+        """Take what has reached the image by now; it may be written to meanwhile, so until two looks agree."""
+        shutil.copyfile(self.image, self.left)
+        while not filecmp.cmp(self.image, self.left, shallow=False):
+            shutil.copyfile(self.image, self.left)
+
+    def back(self) -> None:
+        """The power is back: that is what there is."""
+        self.unmount()
+        self.left.replace(self.image)
+        self._mount()
+
+    def unmount(self) -> None:
+        """Nothing works on it any more."""
+        subprocess.run(["umount", self.place], check=True)
+
+    def _mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", self.image, self.place], check=True)
+
+
 def change(folder: Path, toys: list[Path], seed: int) -> None:
     """Without end; what is done is said, before and after."""
     shelf, lots = Shelf(folder, ANYBODY), random.Random(seed)
@@ -61,13 +103,13 @@ def change(folder: Path, toys: list[Path], seed: int) -> None:
             shelf.activate(NAME)
 
 
-def endure(kills: int, folder: Path, seed: int = 0) -> Outcome:
-    """Kill it so often."""
+def endure(kills: int, folder: Path, seed: int = 0, disk: Disk | None = None) -> Outcome:
+    """Kill it so often, or cut the power of the disk it works on."""
     outcome, lots = Outcome(), random.Random(seed)
-    toys, shelf = _toys(folder), Shelf(folder / "state" / FOLDER, ANYBODY)
+    toys, shelf = _toys(folder), Shelf((disk.place if disk else folder / "state") / FOLDER, ANYBODY)
     shelf.install(toys[0])
     for number in range(kills):
-        said = _killed(shelf.folder, toys, seed + number, lots.uniform(0, LONGEST_S))
+        said = _killed(shelf.folder, toys, seed + number, lots.uniform(0, LONGEST_S), disk)
         outcome.kills += 1
         outcome.changes += max(len(said) - 1, 0)
         outcome.moments[_strays(shelf)] += 1
@@ -75,7 +117,7 @@ def endure(kills: int, folder: Path, seed: int = 0) -> Outcome:
     return outcome
 
 
-def _killed(folder: Path, toys: list[Path], seed: int, after_s: float) -> list[set[str]]:
+def _killed(folder: Path, toys: list[Path], seed: int, after_s: float, disk: Disk | None) -> list[set[str]]:
     """What the shelf held before each change, as far as it came."""
     command = [
         sys.executable,
@@ -92,8 +134,13 @@ def _killed(folder: Path, toys: list[Path], seed: int, after_s: float) -> list[s
             msg = "it does not begin"
             raise AssertionError(msg)
         time.sleep(after_s)
+        if disk:
+            process.send_signal(signal.SIGSTOP)
+            disk.cut()
         process.kill()
         lines = process.stdout.read().splitlines()
+    if disk:
+        disk.back()
     return [set(line.split()[1:]) for line in lines if line.startswith("begin")]
 
 
@@ -149,6 +196,7 @@ def main() -> None:
     """As a command, with the counts printed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--cuts", type=int, default=0, help="cut the power so often instead")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--change", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("toys", type=Path, nargs="*", help=argparse.SUPPRESS)
@@ -156,7 +204,12 @@ def main() -> None:
     if asked.change:
         change(asked.change, asked.toys, asked.seed)
     with tempfile.TemporaryDirectory() as folder:
-        outcome = endure(asked.kills, Path(folder), asked.seed)
+        disk = Disk(Path(folder)) if asked.cuts else None
+        try:
+            outcome = endure(asked.cuts or asked.kills, Path(folder), asked.seed, disk)
+        finally:
+            if disk:
+                disk.unmount()
     print(outcome)
     sys.exit(0 if outcome.well else 1)
 

@@ -107,6 +107,8 @@ class Outcome:
     online: int = 0
     """machines, at the end"""
     descriptors: list[int] = field(default_factory=list)
+    clients: list[int] = field(default_factory=list)
+    """of the sound server"""
 
     @property
     def written(self) -> int:
@@ -118,6 +120,7 @@ class Outcome:
     def well(self) -> bool:
         """Never deaf without a word, never an alarm, never another source in the place of a microphone."""
         quiet = not self.alarms and not self.strange and self.online == MICROPHONES
+        quiet = quiet and max(self.clients) < 2 * min(self.clients)  # those that come and go, and nobody who stays
         return quiet and bool(self.episodes) and all(episode.well for episode in self.episodes)
 
     def __str__(self) -> str:
@@ -131,6 +134,7 @@ class Outcome:
             f"{self.scores} clips scored, {self.alarms} alarms, {self.strange} clips of another source",
             f"{self.written} samples written, every one read or counted as lost",
             f"{self.online} machines online at the end, descriptors {min(self.descriptors)} to {max(self.descriptors)}",
+            f"clients of the sound server {min(self.clients)} to {max(self.clients)}",
         ]
         return "\n".join(lines)
 
@@ -298,6 +302,7 @@ class Theatre:
     def note(self) -> None:
         """How much the daemon holds open."""
         self.outcome.descriptors.append(psutil.Process(self.daemon.pid).num_fds())
+        self.outcome.clients.append(len(self.server.control("list", "short", "clients").splitlines()))
 
     def settle(self) -> None:
         """Count what must not have happened."""

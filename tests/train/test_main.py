@@ -58,7 +58,7 @@ def data(tmp_path: Path) -> Path:
 def test_help_lists_the_commands_without_loading_torch() -> None:
     answer = train("--help", python=("-X", "importtime"))
     assert answer.returncode == 0
-    for command in ("data", "fit", "generate", "render", "export", "evaluate", "sweep"):
+    for command in ("data", "fit", "generate", "render", "crowd", "export", "evaluate", "sweep"):
         assert re.search(rf"\b{command}\b", answer.stdout)
     assert "typer" in imported(answer.stderr)
     assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
@@ -76,6 +76,17 @@ def test_data_are_surveyed_in_plain_text_without_torch(data: Path) -> None:
     assert lines[-1].startswith("1 machines, 5 clips, 0.1 minutes, ")
     assert "\x1b" not in answer.stdout
     assert not {"torch", "sklearn", "scipy", "onnxruntime"} & imported(answer.stderr)
+
+
+def test_a_crowd_is_rendered_without_torch_and_the_next_command_is_told(tmp_path: Path) -> None:
+    few = ("--machine", "fan", "--individuals", 2, "--states", 2, "--clips", 1, "--seconds", 2, "--workers", 1)
+    answer = train("crowd", "--out", tmp_path / "crowd", *few, python=("-X", "importtime"))
+    assert answer.returncode == 0, answer.stderr
+    assert "4 clips of 2 machines in 2 states each" in answer.stdout
+    command = answer.stdout.splitlines()[-1].split()
+    assert load_recipe(command[command.index("fit") + 1]).name == "subcluster-house_tiny"
+    assert len(normals([tmp_path / "crowd"])) == 4
+    assert "torch" not in imported(answer.stderr)
 
 
 def test_a_survey_is_given_as_json(data: Path) -> None:

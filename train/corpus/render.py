@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import soundfile
@@ -32,12 +32,16 @@ from edge_asd.render.valve import Valve
 from train.file import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from edge_asd.render.machine import Machine
+
+T = TypeVar("T")
+"""what is to be rendered, whatever says so"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +198,28 @@ def write_dataset(out: Path, plan: Plan, *, workers: int = 1, console: Console |
     Raises:
         ConfigError: the folder holds something already.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        msg = f"{out} is not empty, name a folder that is new or empty, or remove it"
-        raise ConfigError(msg)
+    empty(out)
     scenes = [(take, scene(plan, take)) for take in takes(plan)]
     for folder in {(out / drawn.name).parent for _, drawn in scenes}:
         folder.mkdir(parents=True, exist_ok=True)
     with _progress(console) as progress:
         bar = progress.add_task("rendering", total=len(scenes))
-        for _ in _rendered(partial(_write_clip, out, plan), [drawn for _, drawn in scenes], workers):
+        for _ in rendered(partial(_write_clip, out, plan), [drawn for _, drawn in scenes], workers):
             progress.advance(bar)
     _write_tables(out, scenes)
     write_whole(out / "plan.json", (json.dumps(asdict(plan), indent=1) + "\n").encode())
     return len(scenes)
+
+
+def empty(out: Path) -> None:
+    """Something is to be rendered into it.
+
+    Raises:
+        ConfigError: it is there, and no empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out} is not empty, name a folder that is new or empty, or remove it"
+        raise ConfigError(msg)
 
 
 def _fault(plan: Plan, take: Take, rng: np.random.Generator) -> tuple[str | None, float]:
@@ -278,12 +291,17 @@ def _name(take: Take, attributes: dict[str, str]) -> str:
 def _write_clip(out: Path, plan: Plan, drawn: Scene) -> None:
     samples = round(plan.seconds * plan.rate)
     sound = render_clip(drawn.machine, drawn.room, drawn.condition, samples, drawn.seed, plan.rate)
+    write_sound(out / drawn.name, sound, plan.rate)
+
+
+def write_sound(path: Path, sound: NDArray[np.float32], rate: int) -> None:
+    """A WAV file of 16 bits, whole or not at all, of samples (L,) in [-1, 1]."""
     wav = io.BytesIO()
-    soundfile.write(wav, np.rint(sound * 32767).astype(np.int16), plan.rate, "PCM_16", format="WAV")
-    write_whole(out / drawn.name, wav.getvalue())
+    soundfile.write(wav, np.rint(sound * 32767).astype(np.int16), rate, "PCM_16", format="WAV")
+    write_whole(path, wav.getvalue())
 
 
-def _rendered(write: Callable[[Scene], None], scenes: list[Scene], workers: int) -> Iterator[None]:
+def rendered(write: Callable[[T], None], scenes: Sequence[T], workers: int) -> Iterator[None]:
     """Write every scene, here or in other processes; an interruption lets started clips finish and drops the rest."""
     if workers <= 1:
         yield from map(write, scenes)
@@ -318,11 +336,12 @@ def _write_tables(out: Path, scenes: list[tuple[Take, Scene]]) -> None:
         keys = [f"d{i}{part}" for i in range(1, len(drawn[0].attributes) + 1) for part in "pv"]
         rows = ([s.name, *(text for pair in s.attributes.items() for text in pair)] for s in drawn)
         faults = ([s.name, s.condition.fault, f"{s.condition.severity:.3f}"] for s in drawn if s.condition.fault)
-        _write_table(out / kind / f"faults_{section:02d}.csv", ["file_name", "fault", "severity"], faults)
-        _write_table(out / kind / f"attributes_{section:02d}.csv", ["file_name", *keys], rows)
+        write_table(out / kind / f"faults_{section:02d}.csv", ["file_name", "fault", "severity"], faults)
+        write_table(out / kind / f"attributes_{section:02d}.csv", ["file_name", *keys], rows)
 
 
-def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str | None]]) -> None:
+def write_table(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
+    """A CSV file, whole or not at all; None is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -32,6 +32,10 @@ Where we depart, or had to choose:
   gives linear magnitudes; the mel is ``settings.spectrogram``.
 * s is held below :data:`LARGEST` times s_0: by (2) it grows without end once a cosine passes cos(π/4).
 * One PReLU slope a channel; the report does not say.
+* Smaller networks (``settings.width``, ``stem``, ``dimensions``), and logarithms of magnitudes (``settings.compress``):
+  a crowd of machines is heard by any microphone at any gain.
+* ``settings.within`` times −Σ_c y_c log p_c + Σ_m y_m log Σ_{c of m} p_c is added, what telling states of one machine m
+  apart costs: of many machines the first sum asks mostly which it is, and that can be learned without hearing faults.
 * Several STFTs at once (branches ``short``, ``long``): the multi-resolution family, without code of its own (§3).
 
 Axes: B batch, C classes, D dimensions of a branch, F bins or bands, T frames, n branches.
@@ -61,12 +65,14 @@ PHASES = {"angle": 1, "cos_sin": 2, "increment": 1}
 """forms of the phase, and how many channels each has"""
 FILTERS = ((256, 64), (64, 32), (16, 4))
 """kernel and stride of the convolutions over the spectrum (§3.2)"""
-WIDTH, DEPTH = 128, 4
-"""of the layers over the spectrum, and how many are dense"""
-STAGES = ((16, 1), (32, 2), (64, 2), (128, 2))
-"""channels and stride of the residual stages (§3.3)"""
+DEPTH = 4
+"""layers over the spectrum that are dense"""
+STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))
+"""channels, in those of the first, and stride of the residual stages (§3.3)"""
 LEAST = 5
 """bins and frames of which the first layers leave something"""
+SILENCE = 1e-4
+"""least magnitude that a logarithm is taken of; hiss of −84 dB gives 1e-3 and more"""
 LARGEST = 4.0
 """times its first value, the scale at most"""
 
@@ -78,6 +84,8 @@ class Settings(Table):
     """``short`` and ``long`` are spectrograms of the front ends of these names"""
     spectrogram: Literal["linear", "mel"] = "linear"
     """magnitudes, or the log-mel that the report names"""
+    compress: bool = False
+    """logarithms of magnitudes, the spectrum's less their mean: no gain is heard"""
     phase: Literal["angle", "cos_sin", "increment"] = "angle"
     prelu: bool = False
     """PReLU in the place of every ReLU, as [S2]"""
@@ -85,6 +93,10 @@ class Settings(Table):
     """channels to those within squeeze-excite; 0 for none"""
     dimensions: int = Field(default=128, ge=1)
     """D"""
+    width: int = Field(default=128, ge=1)
+    """channels of the layers over the spectrum (§3.2)"""
+    stem: int = Field(default=16, ge=1)
+    """channels of the first residual stage, an eighth of the last one's (§3.3)"""
     loss: Literal["subcluster", "adaproj"] = "subcluster"
     centres: Literal["fixed", "trainable"] = "fixed"
     """of the plain head"""
@@ -94,6 +106,8 @@ class Settings(Table):
     """S"""
     subspace: int = Field(default=32, ge=1)
     """K"""
+    within: float = Field(default=0.0, ge=0)
+    """weight of telling a machine's own classes apart, it being known which machine it is; 0 for none"""
     feature_exchange: float = Field(default=0.5, ge=0, le=1)
     """share of segments; 0 for no FeatEx"""
     statistics_exchange: float = Field(default=0.0, ge=0, le=1)
@@ -163,29 +177,38 @@ def same(length: int, kernel: int, stride: int) -> tuple[int, int]:
     return zeros // 2, zeros - zeros // 2
 
 
+def compressed(magnitudes: Tensor) -> Tensor:
+    """Their logarithms, whatever is below the hiss of a good microphone being silence."""
+    return magnitudes.clamp(min=SILENCE).log()
+
+
 class Spectrum(nn.Module):
     """The branch on |FFT|, §3.2."""
 
     def __init__(self, bins: int, settings: Settings) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 1
+        channels, width = 1, settings.width
         for kernel, stride in FILTERS:
             layers += [
                 nn.ConstantPad1d(same(bins, kernel, stride), 0.0),
-                nn.Conv1d(channels, WIDTH, kernel, stride, bias=False),
-                activation(WIDTH, settings),
-                excite(WIDTH, settings),
+                nn.Conv1d(channels, width, kernel, stride, bias=False),
+                activation(width, settings),
+                excite(width, settings),
             ]
-            channels, bins = WIDTH, math.ceil(bins / stride)
+            channels, bins = width, math.ceil(bins / stride)
         layers.append(nn.Flatten())
-        for inputs in (WIDTH * bins, *[WIDTH] * (DEPTH - 1)):
-            dense = nn.Linear(inputs, WIDTH, bias=False)
-            layers += [dense, nn.BatchNorm1d(WIDTH), activation(WIDTH, settings)]
-        self.layers = nn.Sequential(*layers, nn.Linear(WIDTH, settings.dimensions, bias=False))
+        for inputs in (width * bins, *[width] * (DEPTH - 1)):
+            dense = nn.Linear(inputs, width, bias=False)
+            layers += [dense, nn.BatchNorm1d(width), activation(width, settings)]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, settings.dimensions, bias=False))
+        self.compress = settings.compress
 
     def forward(self, fft: Tensor) -> Tensor:
         """(B, S/2) magnitudes, not logarithms -> (B, D)."""
+        if self.compress:
+            fft = compressed(fft)
+            fft = fft - fft.mean(1, keepdim=True)
         e: Tensor = self.layers(fft[:, None])
         return e
 
@@ -219,7 +242,7 @@ class Map(nn.Module):
 
     def __init__(self, channels: int, bins: int, settings: Settings) -> None:
         super().__init__()
-        stem, *_ = (width for width, _ in STAGES)
+        stem = settings.stem
         self.norm = nn.BatchNorm1d(channels * bins)  # over frequency
         layers: list[nn.Module] = [
             nn.Conv2d(channels, stem, 7, 2, 3, bias=False),
@@ -228,7 +251,8 @@ class Map(nn.Module):
             nn.MaxPool2d(3, 2),
         ]
         inputs, bins = stem, (math.ceil(bins / 2) - 1) // 2
-        for outputs, stride in STAGES:
+        for times, stride in STAGES:
+            outputs = times * stem
             layers += [Residual(inputs, outputs, stride, settings), Residual(outputs, outputs, 1, settings)]
             inputs, bins = outputs, math.ceil(bins / stride)
         self.layers = nn.Sequential(*layers)
@@ -249,10 +273,12 @@ class Spectrogram(nn.Module):
 
     def __init__(self, bins: int, settings: Settings) -> None:
         super().__init__()
+        self.compress = settings.compress and settings.spectrogram == "linear"
         self.map = Map(1, bins, settings)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, F, T) -> (B, D)."""
+        image = compressed(image) if self.compress else image
         e: Tensor = self.map(image[:, None])
         return e
 
@@ -373,6 +399,17 @@ def cross_entropy(log_p: Tensor, target: Tensor) -> Tensor:
     return -(target * log_p).sum(1).mean()
 
 
+def members(task: Task) -> Tensor:
+    """(C, machines), 1 where a class is of a machine."""
+    own = [task.own("group_logit", section) for section in task.sections]
+    return torch.tensor(own, dtype=torch.float32).reshape(len(own), len(task.groups)).T.contiguous()
+
+
+def gathered(log_p: Tensor, members: Tensor) -> Tensor:
+    """Log-probabilities of machines (B, machines) from those of their classes (B, C)."""
+    return (log_p.exp() @ members).clamp(min=1e-20).log()
+
+
 # Exchanges ------------------------------------------------------------------------------------------------------------
 
 
@@ -452,10 +489,13 @@ def branch(name: Branch, task: Task, settings: Settings) -> nn.Module:
 class Subcluster(nn.Module):
     """The training graph."""
 
+    members: Tensor
+
     def __init__(self, task: Task, settings: Settings) -> None:
         super().__init__()
         self.settings, self.embedder = settings, Embedder(task, settings)
         kind = SubclusterAdaCos if settings.loss == "subcluster" else AdaProj
+        self.register_buffer("members", members(task), persistent=False)
         joint, classes = len(settings.branches) * settings.dimensions, len(task.groups)
         self.plain = kind(joint, classes, settings, trainable=settings.centres == "trainable")
         self.exchanged = None
@@ -471,6 +511,9 @@ class Subcluster(nn.Module):
         log_p = self.plain(torch.cat(branches, dim=1), batch.group)
         parts = {"l_plain": cross_entropy(log_p, batch.group), "scale": self.plain.scale.clone()}
         total = parts["l_plain"]
+        if self.settings.within:
+            parts["l_within"] = total - cross_entropy(gathered(log_p, self.members), batch.section)
+            total = total + self.settings.within * parts["l_within"]
         if self.exchanged is not None:
             joint, target = self._features(branches, target)
             parts["l_exchanged"] = cross_entropy(self.exchanged(joint, target), target)

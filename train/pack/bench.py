@@ -6,7 +6,11 @@ fed by torchaudio, and against itself without cached features.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +53,43 @@ def bench(folder: Path, bundle: Path, rounds: int) -> list[Timing]:
     with one_core():
         stages = backbones(bundle, segment) | {"torch eager fp32, a segment": eager}
         return turns(stages, rounds, "torch eager fp32, a segment")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A process that gets ready to score."""
+
+    what: str
+    seconds: float
+    """median"""
+    memory_bytes: int
+    """most resident, median"""
+
+
+SCORES = """
+from edge_asd.bundle import BUILTIN, open_bundle
+bundle = open_bundle(BUILTIN)
+key = next(iter(bundle.heads))
+bundle.scorer(key).score((bundle.golden[key].waveform / 32_768).astype("float32"))
+"""
+PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+STARTS = {"ours, to the first score of the built-in bundle": SCORES, "import torch, and nothing else": "import torch"}
+
+
+def bench_start(rounds: int) -> list[Start]:
+    """From nothing to a score, against the least that a daemon on torch would need, in turn."""
+    taken: dict[str, list[tuple[float, int]]] = {what: [] for what in STARTS}
+    for _ in range(rounds):
+        for what, code in STARTS.items():
+            taken[what].append(_start(code))
+    return [Start(what, median(s for s, _ in found), int(median(m for _, m in found))) for what, found in taken.items()]
+
+
+def _start(code: str) -> tuple[float, int]:
+    """Seconds, and bytes resident at most, of a new interpreter; it asks itself, since wait4 counts its parent's."""
+    began = time.perf_counter()
+    told = subprocess.run([sys.executable, "-c", f"{code}\n{PEAK}"], capture_output=True, text=True, check=True).stdout
+    return time.perf_counter() - began, int(told.split()[-1]) * 1024
 
 
 def bench_epoch(name: str, clips: Sequence[Clip], rounds: int) -> list[Timing]:

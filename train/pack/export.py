@@ -23,7 +23,7 @@ from edge_asd.score.head import LEAST_CLIPS, Fusion, calibrated, fit_parts
 from edge_asd.score.listener import Listener, evidence
 from edge_asd.score.part import STATISTICS, STATISTICS_PARTS, Evidence, Normal, PartSpec
 from edge_asd.signal.segment import segments
-from train.corpus.clip import load
+from train.corpus.clip import checked, load, normals
 from train.method import catalogue
 from train.method.backend import backend
 from train.pack.publish import Fitted, head_card, publish, timed
@@ -93,6 +93,8 @@ class Wish:
     """carry the full graph too, for diagnosis"""
     backends: tuple[str, ...] = ()
     """further back ends, ``NAME`` or ``OUTPUT:NAME``, shown beside the recipe's and not fused"""
+    data: tuple[Path, ...] = ()
+    """data sets whose machines get heads, which the network need not have met; the run's own when empty"""
 
 
 def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
@@ -104,7 +106,7 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
         BundleError: int8 moves a training clip's score beyond the tolerance.
     """
     run = load_run(folder)
-    by_key = _chosen(_by_key(run.clips()), wish.heads)
+    by_key = _chosen(_by_key(_heard_of(run, wish)), wish.heads)
     enough = {key: clips for key, clips in by_key.items() if len(clips) >= LEAST_CLIPS}
     if not enough:
         msg = f"no machine has {LEAST_CLIPS} normal clips: {', '.join(f'{k} {len(c)}' for k, c in by_key.items())}"
@@ -123,7 +125,7 @@ def export(folder: Path, out: Path, wish: Wish, progress: Progress) -> Report:
     known = {
         key: Normals(fit.z.T.astype(np.float32), _fingerprints(enough[key])) for key, fit in backbone.fitted.items()
     }
-    publish(out, manifest, carried, heads, golden, _card(run, manifest), known)
+    publish(out, manifest, carried, heads, golden, _card(run, wish, manifest), known)
     left_out = tuple(sorted(set(by_key) - set(enough)))
     return Report(out, out.stat().st_size, len(heads), left_out, backbone.figures)
 
@@ -318,23 +320,31 @@ def _manifest(run: Run, name: str, wish: Wish, backbone: Graphs) -> Manifest:
     )
 
 
-def _card(run: Run, manifest: Manifest) -> str:
+def _card(run: Run, wish: Wish, manifest: Manifest) -> str:
     """For people."""
     origin = provenance(run.folder)
+    met = f"The network was trained on other machines, {origin['clips']} clips; the heads:\n\n" if wish.data else ""
     machines = "\n".join(
         f"- `{key}`: {card.clips} normal clips, {card.level_dbfs[0]:.1f} to {card.level_dbfs[1]:.1f} dBFS"
         for key, card in manifest.heads.items()
     )
     return (
         f"# {manifest.name} {manifest.version}\n\nMethod: {manifest.method}, seed {run.recipe.seed}. "
-        f"Licence: {manifest.licence}.\n\nFitted on normal sound only:\n\n{machines}\n\n"
+        f"Licence: {manifest.licence}.\n\n{met}Fitted on normal sound only:\n\n{machines}\n\n"
         f"Code: {origin['commit']}. Data: {origin['data_digest']}.\n"
     )
 
 
+def _heard_of(run: Run, wish: Wish) -> list[Clip]:
+    """The normal clips that heads are fitted with, each read once."""
+    if not wish.data:
+        return run.clips()
+    return checked(normals(wish.data, channel=run.channel), skip_broken=run.skip_broken)
+
+
 def _chosen(machines: dict[str, list[Clip]], heads: Sequence[str]) -> dict[str, list[Clip]]:
     if unknown := set(heads) - set(machines):
-        msg = f"no machine {', '.join(sorted(unknown))}; the run knows {', '.join(machines)}"
+        msg = f"no machine {', '.join(sorted(unknown))}; there are {', '.join(machines)}"
         raise ConfigError(msg)
     return {key: clips for key, clips in machines.items() if not heads or key in heads}
 

@@ -35,6 +35,8 @@ from train.method.subcluster import (
     drawn,
     features_exchanged,
     first_scale,
+    gathered,
+    members,
     same,
     statistics_exchanged,
     wrapped,
@@ -133,6 +135,46 @@ def test_padding_leaves_a_result_for_every_stride_begun(length: int, kernel: int
     assert 0 <= after - before <= 1
     if before:  # no more than needed
         assert windows == math.ceil(length / stride)
+
+
+@given(gain_db=st.floats(-20, 20))
+@settings(max_examples=5)
+def test_with_logarithms_no_gain_is_heard(gain_db: float) -> None:
+    network = subcluster(branches=("fft", "short", "stft", "long"), compress=True, stem=2, width=8).eval()
+    sound = noise(2)
+    with torch.no_grad():
+        before, after = (network.embedder(*heard(network, gain * sound)) for gain in (1.0, 10 ** (gain_db / 20)))
+    assert float((after - before).norm() / before.norm()) < 1e-2  # a bin may happen to be silent
+
+
+def test_within_a_machine_only_its_own_classes_are_told_apart() -> None:
+    """Against a softmax over the classes of each machine by itself."""
+    about_it = replace(about(), sections=("s/a/0", "s/b/0"), groups=("s/a/0 x", "s/a/0 y", "s/b/0 x"))
+    log_p = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
+    target = torch.tensor([[0.5, 0.0, 0.5], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.2, 0.8, 0.0]])
+    machine = torch.stack([target[:, :2].sum(1), target[:, 2]], 1)
+    within = cross_entropy(log_p, target) - cross_entropy(gathered(log_p, members(about_it)), machine)
+    by_hand = -(target[:, :2] * log_p[:, :2].log_softmax(1)).sum(1).mean()
+    assert float(within) == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_what_is_within_machines_is_a_part_of_the_loss() -> None:
+    network = subcluster(branches=("fft",), feature_exchange=0.0, within=2.0)
+    loss, parts = network.loss(shown(network), 0.0)
+    assert float(loss.detach()) == pytest.approx(float((parts["l_plain"] + 2.0 * parts["l_within"]).detach()), rel=1e-5)
+    assert 0.0 <= float(parts["l_within"].detach()) < float(parts["l_plain"].detach())
+
+
+def test_with_logarithms_silence_is_a_number() -> None:
+    network = subcluster(branches=("fft", "stft"), compress=True, stem=2, width=8).eval()
+    assert bool(network.embedder(*heard(network, torch.zeros(2, 32_000))).isfinite().all())
+
+
+@pytest.mark.parametrize(("name", "most"), [("house_tiny", 0.3e6), ("house_small", 1e6), ("house_base", 3e6)])
+def test_a_network_of_the_house_is_no_larger_than_its_name_says(name: str, most: float) -> None:
+    recipe = load_recipe(f"subcluster-{name}")
+    network = build(recipe.task(sections=("a",), groups=("a x", "a y")), Settings.model_validate(recipe.settings))
+    assert 0.5 * most < size(network.embedder) <= most
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -9,7 +9,7 @@ from torch.nn import functional
 from edge_asd.errors import ConfigError
 from tests.train.teach.test_lesson import coloured
 from train.corpus.clip import normals
-from train.pack.bench import OURS, PLAIN, bench_epoch
+from train.pack.bench import OURS, PLAIN, STARTS, bench_epoch, bench_start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,3 +58,11 @@ def test_torchaudio_s_features_are_ours_but_for_rounding(clips: list[Clip]) -> N
     mel = torchaudio.transforms.MelSpectrogram(16_000, 1024, hop_length=512, n_mels=128)
     theirs = torchaudio.transforms.AmplitudeToDB()(mel(torch.from_numpy(wave)))
     assert float(functional.l1_loss(torch.from_numpy(log_mel(LogMel(), wave)), theirs)) < 1e-3
+
+
+def test_a_start_is_measured_against_the_import_of_torch_in_processes_of_their_own() -> None:
+    ours, torchs = bench_start(rounds=1)
+
+    assert (ours.what, torchs.what) == tuple(STARTS)
+    assert all(start.seconds > 0 and start.memory_bytes > 20e6 for start in (ours, torchs))
+    assert ours.memory_bytes < torchs.memory_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,22 @@ def test_statistics_become_a_bundle_without_a_network(tmp_path: Path) -> None:
     assert "2 heads" in said
     assert {part.spec.name for part in bundle.heads["made/hisser/00"].parts} == {"indicators", "spectrum", "neighbour"}
     bundle.scorer("made/hummer/00")
+
+
+def test_heads_are_fitted_for_machines_that_the_network_never_met(tmp_path: Path) -> None:
+    tiny = {"branches": ["fft", "stft"], "width": 8, "stem": 2, "dimensions": 8, "subcentres": 2}
+    training = {"epochs": 1, "crops": 1, "batch": 8, "targets": 0}
+    run = fitted(tmp_path, "subcluster", training=training, settings=tiny, precision="fp32")
+    strange = data_set(tmp_path / "strange")
+
+    exported(run, tmp_path / "a.asd", replace(WISH, data=(strange,), heads=("strange/hummer/00",)))
+
+    bundle = open_bundle(tmp_path / "a.asd")
+    assert set(bundle.heads) == {"strange/hummer/00"}
+    (known,) = read_normals(bundle.path).values()
+    digests = {hashlib.sha256(file.read_bytes()).digest()[:8] for file in (strange / "hummer" / "train").iterdir()}
+    assert {row.tobytes() for row in known.clip} == digests
+    assert "trained on other machines, 16 clips" in zipfile.ZipFile(bundle.path).read("CARD.md").decode()
 
 
 def test_a_bundle_tells_what_its_training_clips_scored_and_which_they_were(tmp_path: Path) -> None:
