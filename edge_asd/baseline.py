@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from edge_asd.archive import settle
 from edge_asd.errors import ConfigError
 from edge_asd.signal.profile import Profile
 
@@ -192,13 +192,5 @@ def _parsed(kept: Mapping[str, Any]) -> Commissioned:
 
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    partial.write_text(text, "utf-8")
+    settle(partial, path)

@@ -13,7 +13,6 @@ from edge_asd.capture.opening import open_source
 from edge_asd.config import load_config
 from edge_asd.deliver.probe import probe
 from edge_asd.deliver.topic import Topics
-from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError, EdgeAsdError
 from edge_asd.model.opening import open_model
 
@@ -61,7 +60,7 @@ def _finding(what: str, look: Callable[[], str]) -> Finding:
 
 
 def _bundle(config: Config, machine: MachineSettings) -> str:
-    engine = Engine(config.engine.provider, config.engine.threads, cache_folder(config.state_dir))
+    engine = config.engine.engine(config.state_dir)
     bundle = open_model(machine.bundle, config.state_dir, config.trust.trust(), engine.open)
     bundle.scorer(machine.head)
     signed = f", signed by {bundle.signer}" if bundle.signer else ""

@@ -42,10 +42,12 @@ from edge_asd.observe.web import Certificate
 from edge_asd.signature import Trust, read_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
     from pydantic_settings import PydanticBaseSettingsSource
+
+    from edge_asd.engine import Engine
 
 PREFIX = "EDGE_ASD__"
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
@@ -210,6 +212,12 @@ class EngineSettings(_Table):
 
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     threads: int = Field(default=0, ge=0, le=64)
+
+    def engine(self, state: Path | None, extend: Callable[[float], None] = lambda _: None) -> Engine:
+        """What opens bundles here; ``extend`` is told before what may take so many seconds."""
+        from edge_asd.engine import Engine, cache_folder  # noqa: PLC0415 - who only reads settings needs no runtime
+
+        return Engine(self.provider, self.threads, cache_folder(state), extend=extend)
 
 
 class SourceSettings(_Table):

@@ -32,7 +32,6 @@ from edge_asd.deliver.store import FILE, Store
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Stamp, Voice, source_level
 from edge_asd.desk import Desk
-from edge_asd.engine import Engine, cache_folder
 from edge_asd.errors import ConfigError
 from edge_asd.feedback import Feedback
 from edge_asd.herald import Herald
@@ -140,12 +139,7 @@ class Daemon:
         self._topics = Topics(config.node, config.mqtt.base if config.mqtt else "edge_asd")
         self._trust = config.trust.trust()
         specs = {name: _spec(name, settings) for name, settings in config.sources.items()}
-        self._engine = Engine(
-            config.engine.provider,
-            config.engine.threads,
-            cache_folder(config.state_dir),
-            extend=self._notifier.extend,
-        )
+        self._engine = config.engine.engine(config.state_dir, self._notifier.extend)
         self._muster = Muster(config.machines, self._together, self._alone, self.clock.monotonic)
         self._fallen: list[Fallen] = []
         minds = self._muster.first()
@@ -158,32 +152,13 @@ class Daemon:
         self._patient = {n for n, spec in specs.items() if spec.speed == 0 and spec.input.startswith(TIMELESS)}
         self._heard_at: dict[str, float] = {}
         self._listened = self.clock.monotonic()
-        self.metrics = Metrics(
-            version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), map(_label, self.wards.values())
-        )
-        for name in self._muster.absent:
-            self.metrics.absent(name, absent=True)
-        for name, ward in self.wards.items():
-            self.metrics.hears(name, ward.ear.name)
+        self.metrics = self._new_metrics()
         self._count_unsigned()
         self._store = self._open_store()
         self._gate = Gate(self._topics, self.wards.keys(), config.mqtt.commands if config.mqtt else ALLOWED)
         self.publisher: Publisher = NullPublisher()
         self.feedback = Feedback(config.state_dir)
-        self._herald = Herald(
-            self,
-            config,
-            self.ears,
-            self.wards,
-            self._muster.absent,
-            self._topics,
-            self._gate,
-            self._store,
-            self.metrics,
-            self.clock,
-            self._notifier,
-            self.boot_id,
-        )
+        self._herald = self._new_herald()
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
         self._succession = self._begin_succession()
         self._school = School(config.state_dir, self.wards.values(), self, self._succession.trying)
@@ -472,6 +447,31 @@ class Daemon:
         self.desk.admit(ward)
         self._recorder.admit(ward)
         log.info("machine.present", extra={"machine": name, "bundle": ward.digest})
+
+    def _new_metrics(self) -> Metrics:
+        labels = [_label(ward) for ward in self.wards.values()]
+        metrics = Metrics(version("edge-asd"), "", self.clock.wall().timestamp(), list(self.ears), labels)
+        for name in self._muster.absent:
+            metrics.absent(name, absent=True)
+        for name, ward in self.wards.items():
+            metrics.hears(name, ward.ear.name)
+        return metrics
+
+    def _new_herald(self) -> Herald:
+        return Herald(
+            self,
+            self._config,
+            self.ears,
+            self.wards,
+            self._muster.absent,
+            self._topics,
+            self._gate,
+            self._store,
+            self.metrics,
+            self.clock,
+            self._notifier,
+            self.boot_id,
+        )
 
     def _open_store(self) -> Store:
         config = self._config

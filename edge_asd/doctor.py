@@ -35,7 +35,7 @@ from edge_asd.check import check
 from edge_asd.config import PREFIX, load_config, state_folder
 from edge_asd.deliver.control import ask
 from edge_asd.deliver.message import Verb
-from edge_asd.engine import FILE, Engine, cache_folder
+from edge_asd.engine import FILE
 from edge_asd.errors import ConfigError
 from edge_asd.model.opening import bundle_path, open_model, shelf
 from edge_asd.observe.board import free_bytes, temperature_c
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from edge_asd.config import Config
+    from edge_asd.engine import Engine
 
 STRUCK = "[struck out]"
 SECRET = re.compile(r"password|passwd|passphrase|secret|token", re.IGNORECASE)
@@ -272,7 +273,7 @@ def _paths(config: Config) -> dict[str, str | None]:
 
 
 def _bundles(config: Config) -> dict[str, object]:
-    engine = Engine(config.engine.provider, config.engine.threads, cache_folder(config.state_dir))
+    engine = config.engine.engine(config.state_dir)
     choices = {"file": FILE, "installed": engine.installed, "threads": config.engine.threads or spare_threads()}
     return {"engine": choices} | {name: _guarded(partial(_bundle, name, config, engine)) for name in _paths(config)}
 

@@ -134,7 +134,8 @@ def attend(config: Config, machine: str, minutes: float, add: str | None = None,
     """
     state = state_of(config, machine)
     settings = config.machines[machine]
-    bundle = open_model(settings.bundle, config.state_dir, config.trust.trust())
+    opens = config.engine.engine(state).open  # what computes for the daemon, too
+    bundle = open_model(settings.bundle, state, config.trust.trust(), opens)
     listener, key, notebook = bundle.scorer(settings.head), bundle.key(settings.head), Notebook.of(state, machine)
     clip_s = listener.windows.clip / listener.windows.sample_rate
     pupil = _pupil(notebook, bundle, key, add)(clip_s, progress)

@@ -110,7 +110,7 @@ def _shelf(config: Path) -> Shelf:
     from edge_asd.model.opening import shelf  # noqa: PLC0415
 
     settings = load_config(config)
-    return shelf(settings.state_dir, settings.trust.trust())
+    return shelf(settings.state_dir, settings.trust.trust(), settings.engine.engine(settings.state_dir).open)
 
 
 def _order(config: Path, action: str, **fields: object) -> dict[str, Any] | None:

@@ -160,10 +160,8 @@ class Succession:
 
     def unready(self, name: str, mind: Mind) -> str:
         """Why a machine with this mind cannot be admitted now; empty when it can."""
-        c, others = self._candidates.get(name), {ward.digest for ward in self._wards.get(name, ())}
-        if c and c.stage in {*MOVING, Stage.WATCH}:
-            return f"{name} is changing ({c.stage}, {_short(c.model)})"
-        return f"{name} is another model by now" if others - {mind.digest} else ""
+        others = {ward.digest for ward in self._wards.get(name, ())} - {mind.digest}
+        return self._changing(name) or (f"{name} is another model by now" if others else "")
 
     def fell(self, fallen: Fallen) -> None:
         """Tell of a model that could not be used when the daemon began."""
@@ -413,9 +411,13 @@ class Succession:
             raise UpdateRefused(msg)
 
     def _still(self, name: str) -> None:
-        if (c := self._candidates.get(name)) and c.stage in {*MOVING, Stage.WATCH}:
-            msg = f"name: {name} is changing ({c.stage}, {_short(c.model)}); wait until it is done, or roll it back"
+        if changing := self._changing(name):
+            msg = f"name: {changing}; wait until it is done, or roll it back"
             raise UpdateRefused(msg)
+
+    def _changing(self, name: str) -> str:
+        c = self._candidates.get(name)
+        return f"{name} is changing ({c.stage}, {_short(c.model)})" if c and c.stage in {*MOVING, Stage.WATCH} else ""
 
     def _machines(self, name: str) -> Sequence[Ward]:
         if name not in self._wards:
