@@ -85,7 +85,7 @@ def learn(base: Head, memory: Memory, goal: Goal, most: int = MOST) -> Learnt:
     head, own = fit_head(backends, bank.normals(), replace(base.fusion, weights=weights))
     others = memory.some(sorted(set(range(len(memory))) - set(kept))).normals()
     scores = np.concatenate([own, [head.judge(normal.evidence).score for normal in others]])
-    head = replace(head, calibration=Calibration.fit(scores))
+    head = replace(head, calibration=Calibration.fit(scores), clips=bank.names())
     return Learnt(head, _card(head, memory, bank, scores, goal), bank, scores, left_out)
 
 

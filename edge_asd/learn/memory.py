@@ -70,6 +70,15 @@ class Memory:
         """Clips by operating point."""
         return dict(Counter(self.points))
 
+    def names(self) -> tuple[str, ...]:
+        """What each clip is called: its operating point, and its number in that."""
+        seen: Counter[str] = Counter()
+        named = []
+        for point in self.points:
+            seen[point] += 1
+            named.append(f"{point} {seen[point]}")
+        return tuple(named)
+
     def found_points(self) -> int:
         """Operating points that the spectra show, whatever they were called.
 

@@ -31,7 +31,12 @@ CLIP = ClipScore(
     parts=(PartScore("bands", 1.5), PartScore("network", 2.25)),
     segment_scores=(2.25, 2.5),
     level_dbfs=-31.75,
-    why=Why({2500: 0.5, 125: 0.25}, {"level": 0.75, "crest": 0.25}, "0123456789abcdef"),
+    why=Why(
+        {2500: 0.5, 125: 0.25},
+        {"level": 0.75, "crest": 0.25},
+        "0123456789abcdef",
+        ("bands 1.5 σ: band 2.41–2.63 kHz +9.3 dB",),
+    ),
 )
 TOPICS = Topics("press-hall-3")
 RAISED = Alarm(active=True, acked=False, since=0, clips_over=3, count=1)
