@@ -69,15 +69,18 @@ class Told:
     threshold: float
     raised_s: tuple[float, ...]
     """from the beginning of the scene to each alarm"""
+    stood: bool
+    """whether an alarm of before stood when it began"""
 
     @property
     def well(self) -> bool:
         """As it was to be."""
-        return self.scene.alarm is None or self.scene.alarm is bool(self.raised_s)
+        return self.scene.alarm is None or (self.scene.alarm is bool(self.raised_s) and not self.stood)
 
     def __str__(self) -> str:
         over = sum(score >= self.threshold for score in self.scores)
         raised = ", ".join(f"{after:.0f} s" for after in self.raised_s) or "none"
+        raised += ", one stood before" if self.stood else ""
         return f"{self.scene.name:28}{over:3} of {len(self.scores):3} clips over {self.threshold:.2f}; alarms: {raised}"
 
 
@@ -188,7 +191,9 @@ class Stage:
         ]
         scores = [body for _, kind, body in said if kind == "score"]
         raised = tuple(after for after, kind, body in said if kind == "event" and body["event"] == "activated")
-        return Told(scene, tuple(body["score"] for body in scores), scores[-1]["threshold"], raised)
+        alarms = [m for m in list(self.heard.messages) if m.topic.endswith("/alarm") and m.time <= begin + CLIP_S / 2]
+        stood = bool(alarms) and alarms[-1].json()["alarm"]["active"]
+        return Told(scene, tuple(body["score"] for body in scores), scores[-1]["threshold"], raised, stood)
 
     @property
     def _environment(self) -> dict[str, str]:
