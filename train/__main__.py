@@ -1,9 +1,10 @@
-"""``python -m train COMMAND``: data, render, crowd, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``: from data sets to a bundle, and what it is worth; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -274,6 +275,43 @@ def evaluate(
         clips = checked(clips, skip_broken=skip_broken, progress=progress)
     console = Console(stderr=True)
     show(judge(bundle, clips, out, head=head, precision=graph, protocol=year, oracle=oracle, console=console))
+
+
+@app.command()
+def curve(
+    data: Data,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="NAME.asd, whose parts are learned anew; the built-in one by default.")
+    ] = None,
+    machine: Machines = None,
+    clips: Annotated[list[int] | None, typer.Option(min=1, help="Normal clips of a lesson; 3, 5, 10, 20, 30.")] = None,
+    added: Annotated[list[int] | None, typer.Option(min=0, help="Clips of the target domain; 0, 1, 3, 10.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Of clips, for each figure.")] = 5,
+    peer: Annotated[
+        str | None, typer.Option(help="A recipe, as ae, whose network is trained on the clips drawn, from the start.")
+    ] = None,
+    peer_draws: Annotated[int, typer.Option(min=1, help="The same for the peer, which takes far longer.")] = 2,
+    head: Annotated[str | None, typer.Option(help="Of the bundle; its first by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for curve.csv and curve.png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Measure how good a head is by how few clips a device learned it from."""
+    from edge_asd.bundle import BUILTIN  # noqa: PLC0415
+    from train.compare.curve import ADDED, CLIPS, Plan, as_csv, drawing, show  # noqa: PLC0415
+    from train.compare.curve import curve as measure  # noqa: PLC0415
+    from train.file import write_whole  # noqa: PLC0415
+
+    plan = Plan(tuple(clips or CLIPS), tuple(ADDED if added is None else added), draws, peer, peer_draws, seed)
+    with show_progress() as progress:
+        points = measure(bundle or BUILTIN, data, machine or (), plan, progress, head)
+    if out is not None:
+        write_whole(out / "curve.csv", as_csv(points))
+        write_whole(out / "curve.png", drawing(points))
+    if as_json:
+        print(json.dumps([asdict(point) for point in points], indent=1))
+    else:
+        show(points)
 
 
 @app.command()
