@@ -12,7 +12,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -270,8 +270,10 @@ class Device:
     key: str
     heads: Mapping[str, Head]
     """whose parts are learned anew, by the name of the system"""
-    heard: dict[tuple[Path, bool], Evidence]
-    """by the recording, and whether it is the whole of it"""
+    heard: dict[tuple[Path, int | None], Evidence] = field(default_factory=dict)
+    """by the recording, and how many samples of it"""
+    lengths: dict[str, int] = field(default_factory=dict)
+    """of what is learned of a machine"""
 
     @classmethod
     def of(cls, path: Path, head: str | None) -> Device:
@@ -285,26 +287,32 @@ class Device:
         if plain and len(plain) < len(base.parts):
             fusion = replace(base.fusion, weights={}, members={})
             heads["statistics"] = replace(base, parts=plain, fusion=fusion)
-        return cls(bundle, key, heads, {})
+        return cls(bundle, key, heads)
 
     def __call__(self, one: Machine, lesson: Lesson) -> Scores:
         """Fused scores of the test clips."""
         memory = Memory()
         for clip, point in lesson:
-            memory = memory.with_clip(self._evidence(clip, whole=False), point)
-        tests = [self._evidence(clip, whole=True) for clip in one.tests]
+            memory = memory.with_clip(self._evidence(clip, self._length(one)), point)
+        tests = [self._evidence(clip) for clip in one.tests]
         goal = Goal(self.bundle.manifest.windows.clip / self.bundle.manifest.windows.sample_rate)
         taught = {name: learn(base, memory, goal).head for name, base in self.heads.items()}
         return {name: np.array([head.judge(test).score for test in tests]) for name, head in taught.items()}
 
-    def _evidence(self, clip: Clip, *, whole: bool) -> Evidence:
-        """Of a whole recording, or of as much as the device takes for a clip: a lesson has clips of one length."""
-        if (clip.path, whole) not in self.heard:
+    def _length(self, one: Machine) -> int:
+        """Samples of the shortest recording that can be learned: clips of a lesson are of one length."""
+        if one.key not in self.lengths:
+            rate = self.bundle.manifest.windows.sample_rate
+            self.lengths[one.key] = min(load(clip, rate).size for clip in one.normals)
+        return self.lengths[one.key]
+
+    def _evidence(self, clip: Clip, length: int | None = None) -> Evidence:
+        """Of a whole recording, or of its beginning."""
+        if (clip.path, length) not in self.heard:
             listener = self.bundle.listener(self.key)
-            samples = load(clip, listener.windows.sample_rate)
-            cut = samples if whole else np.resize(samples, listener.windows.clip)
-            self.heard[clip.path, whole] = evidence(listener.windows, listener.spec, listener.embed, cut)
-        return self.heard[clip.path, whole]
+            samples = load(clip, listener.windows.sample_rate)[:length]
+            self.heard[clip.path, length] = evidence(listener.windows, listener.spec, listener.embed, samples)
+        return self.heard[clip.path, length]
 
 
 @dataclass(frozen=True, slots=True)

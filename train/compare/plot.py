@@ -276,7 +276,9 @@ def growth(panels: Sequence[Line]) -> Figure:
     """Panels side by side; bars are one deviation."""
     figure = Figure(figsize=(1.3 * WIDTH * max(len(panels), 1), 1.3 * HEIGHT), layout="constrained")
     names = list(dict.fromkeys(name for panel in panels for name in panel.systems))
-    looks = {name: {"color": PALETTE[n % len(PALETTE)], "marker": "os^Dv"[n % 5]} for n, name in enumerate(names)}
+    looks: dict[str, Any] = {
+        name: {"color": PALETTE[n % len(PALETTE)], "marker": "os^Dv"[n % 5]} for n, name in enumerate(names)
+    }
     for panel, axes in zip(panels, figure.subplots(1, max(len(panels), 1), squeeze=False)[0], strict=False):
         for name, (counts, means, deviations) in panel.systems.items():
             axes.errorbar(counts, means, deviations, **looks[name], linewidth=1.5, markersize=4, capsize=2, gid=name)

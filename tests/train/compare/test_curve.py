@@ -21,7 +21,7 @@ from edge_asd.errors import ConfigError
 from edge_asd.learn.fit import Goal, learn
 from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.score.listener import evidence
-from tests.train.judge.test_evaluate import WINDOWS, bundle, machine, network
+from tests.train.judge.test_evaluate import bundle, machine, network
 from train.__main__ import app
 from train.compare import plot
 from train.compare.curve import ALL, SECOND, Device, Machine, Peer, Plan, Point, as_csv, curve, drawn, machines, show
@@ -69,10 +69,10 @@ def scores(path: Path, one: Machine, points: Sequence[tuple[Clip, str]]) -> NDAr
 
     def heard(clip: Clip, length: int | None = None) -> Evidence:
         sound = load(clip, 16_000)
-        return evidence(listener.windows, listener.spec, listener.embed, np.resize(sound, length or sound.size))
+        return evidence(listener.windows, listener.spec, listener.embed, sound[:length])
 
     for clip, point in points:
-        memory = memory.with_clip(heard(clip, WINDOWS.clip), point)
+        memory = memory.with_clip(heard(clip, 3_000), point)  # as long as the shortest
     head = learn(opened.heads[FAN], memory, Goal(0.5)).head
     return np.array([head.judge(heard(clip)).score for clip in one.tests])
 
@@ -138,7 +138,7 @@ def test_draws_differ_and_a_larger_one_holds_the_smaller(path: Path, data: Path)
             return {"": np.arange(float(len(one.tests)))}
 
     (one,) = machines([data], [FAN])
-    contender = Overheard(device.bundle, device.key, device.heads, {})
+    contender = Overheard(device.bundle, device.key, device.heads)
     for count in (6, 9):
         assert len(list(drawn("clips", contender, one, count, Plan(draws=3)))) == 3
     assert [len(clips) for clips in heard] == [6] * 3 + [9] * 3
