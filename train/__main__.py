@@ -400,6 +400,29 @@ def bench(
 
 
 @app.command()
+def bench_sizes(
+    out: Annotated[Path, typer.Option(help="Folder for the untrained bundles, for edge-asd bench and cost.")],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="The three sizes of the house network by default; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3)] = 30,
+) -> None:
+    """Tell what networks of each size cost, int8 on one core, the whole score included, against torch float32."""
+    from train.pack.size import SIZES  # noqa: PLC0415
+    from train.pack.size import sizes as measure  # noqa: PLC0415
+
+    for size in measure(recipe or SIZES, out, rounds):
+        print(f"{size.recipe}: {size.parameters / 1e6:.2f} M parameters, {size.macs / 1e6:.1f} M multiplications")
+        print(f"  {'views, a segment':20} {size.views_ms:8.2f} ms")
+        for what, cost, unit in (
+            ("network, a segment", size.network_ms, "ms"),
+            ("whole clip", size.clip_ms, "ms"),
+            ("memory", size.memory_mb, "MB"),
+        ):
+            print(f"  {what:20} {cost.ours:8.2f} {unit}   torch {cost.torch:8.2f}   ratio {cost.ratio:.2f}")
+
+
+@app.command()
 def bench_start(rounds: Annotated[int, typer.Option(min=1)] = 5) -> None:
     """Time a cold start to the first score, and its memory, against the import of torch alone, in turn."""
     from train.pack.bench import bench_start as measure  # noqa: PLC0415

@@ -347,13 +347,15 @@ class Peer:
 
     def _trained(self, clips: Sequence[Clip]) -> Embed:
         """By as many steps as :data:`FULL` clips would get, in float: a training machine runs it, not a device."""
-        from train.teach.fit import fit, load_network  # noqa: PLC0415 - as above
+        from train.teach.fit import fit, load_network, look  # noqa: PLC0415 - as above
         from train.teach.run import Run  # noqa: PLC0415
 
         with TemporaryDirectory() as folder, Progress(console=Console(quiet=True), disable=True) as silent:
             run = Run(Path(folder), self._lengthened(len(clips)), ())
             fit(run, clips, (), silent)
-            return _embed(load_network(run)[0], self.recipe)
+            network: Any = load_network(run)[0]
+        specs = self.recipe.specs
+        return lambda segment: look(network, {name: view(name, specs, segment[None]) for name in network.views})
 
     def _lengthened(self, count: int) -> Recipe:
         training = self.recipe.training
@@ -369,18 +371,6 @@ class Peer:
     def _parts(self) -> dict[PartSpec, Backend]:
         learners = {part: backend(part.backend) for part in self.recipe.parts}
         return {PartSpec(part.name, part.feature, one.detector): one for part, one in learners.items()}
-
-
-def _embed(network: Any, recipe: Recipe) -> Embed:  # noqa: ANN401 - a Module with views and outputs
-    """A torch network as the device would have it."""
-    import torch  # noqa: PLC0415 - as above
-
-    def heard(segment: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        views = (torch.from_numpy(view(name, recipe.specs, segment[None])) for name in network.views)
-        with torch.inference_mode():
-            return {name: output[0].numpy() for name, output in zip(network.outputs, network(*views), strict=True)}
-
-    return heard
 
 
 # Told -----------------------------------------------------------------------------------------------------------------
