@@ -1,9 +1,10 @@
-"""``python -m train COMMAND``: data, render, crowd, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``: from data sets to a bundle, and what it is worth; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -277,6 +278,43 @@ def evaluate(
 
 
 @app.command()
+def curve(
+    data: Data,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="NAME.asd, whose parts are learned anew; the built-in one by default.")
+    ] = None,
+    machine: Machines = None,
+    clips: Annotated[list[int] | None, typer.Option(min=1, help="Normal clips of a lesson; 3, 5, 10, 20, 30.")] = None,
+    added: Annotated[list[int] | None, typer.Option(min=0, help="Clips of the target domain; 0, 1, 3, 10.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Of clips, for each figure.")] = 5,
+    peer: Annotated[
+        str | None, typer.Option(help="A recipe, as ae, whose network is trained on the clips drawn, from the start.")
+    ] = None,
+    peer_draws: Annotated[int, typer.Option(min=1, help="The same for the peer, which takes far longer.")] = 2,
+    head: Annotated[str | None, typer.Option(help="Of the bundle; its first by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for curve.csv and curve.png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Measure how good a head is by how few clips a device learned it from."""
+    from edge_asd.bundle import BUILTIN  # noqa: PLC0415
+    from train.compare.curve import ADDED, CLIPS, Plan, as_csv, drawing, show  # noqa: PLC0415
+    from train.compare.curve import curve as measure  # noqa: PLC0415
+    from train.file import write_whole  # noqa: PLC0415
+
+    plan = Plan(tuple(clips or CLIPS), tuple(ADDED if added is None else added), draws, peer, peer_draws, seed)
+    with show_progress() as progress:
+        points = measure(bundle or BUILTIN, data, machine or (), plan, progress, head)
+    if out is not None:
+        write_whole(out / "curve.csv", as_csv(points))
+        write_whole(out / "curve.png", drawing(points))
+    if as_json:
+        print(json.dumps([asdict(point) for point in points], indent=1))
+    else:
+        show(points)
+
+
+@app.command()
 def sweep(
     recipe: Annotated[list[str], typer.Argument(help="Methods, METHOD-paper, or paths of TOML files.")],
     data: Data,
@@ -359,6 +397,29 @@ def bench(
 
     for timing in measure(run, bundle, rounds):
         print(f"{timing.stage:45} {1e3 * timing.seconds:8.2f} ms   {timing.ratio or 1:.2f} of torch eager")
+
+
+@app.command()
+def bench_sizes(
+    out: Annotated[Path, typer.Option(help="Folder for the untrained bundles, for edge-asd bench and cost.")],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="The three sizes of the house network by default; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3)] = 30,
+) -> None:
+    """Tell what networks of each size cost, int8 on one core, the whole score included, against torch float32."""
+    from train.pack.size import SIZES  # noqa: PLC0415
+    from train.pack.size import sizes as measure  # noqa: PLC0415
+
+    for size in measure(recipe or SIZES, out, rounds):
+        print(f"{size.recipe}: {size.parameters / 1e6:.2f} M parameters, {size.macs / 1e6:.1f} M multiplications")
+        print(f"  {'views, a segment':20} {size.views_ms:8.2f} ms")
+        for what, cost, unit in (
+            ("network, a segment", size.network_ms, "ms"),
+            ("whole clip", size.clip_ms, "ms"),
+            ("memory", size.memory_mb, "MB"),
+        ):
+            print(f"  {what:20} {cost.ours:8.2f} {unit}   torch {cost.torch:8.2f}   ratio {cost.ratio:.2f}")
 
 
 @app.command()
