@@ -315,6 +315,42 @@ def curve(
 
 
 @app.command()
+def hours(
+    bundle: Annotated[Path, typer.Argument(help="NAME.asd.")],
+    work: Annotated[Path, typer.Option(help="Folder for what was heard; gone on with, and judged anew.")],
+    data: Annotated[list[Path] | None, typer.Option(help="Normal recordings to be judged too; repeatable.")] = None,
+    machine: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MACHINES)}; all by default.")] = None,
+    learn: Annotated[list[int] | None, typer.Option(min=5, help="Clips of a lesson; 31 and 60.")] = None,
+    individuals: Annotated[int, typer.Option(min=1, help="Of each kind of machine.")] = 2,
+    days: Annotated[int, typer.Option(min=0, help="After that of the lesson.")] = 2,
+    clips: Annotated[int, typer.Option(min=1, help="Normal ones that are judged a day.")] = 360,
+    faulty: Annotated[int, typer.Option(min=1, help="Clips of each fault and severity.")] = 12,
+    draws: Annotated[int, typer.Option(min=1, help="Lessons drawn from recordings, which then share clips.")] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Count false alarms in hours of normal sound after a lesson of minutes, and how soon faults are told."""
+    from train.corpus.clip import scan  # noqa: PLC0415
+    from train.judge import hours as measure  # noqa: PLC0415
+
+    lessons = tuple(learn or (31, 60))
+    kinds = tuple(machine or MACHINES)
+    watch = measure.Watch(kinds, individuals, max(lessons), days, clips, faulty, measure.clip_s(bundle), seed)
+    with show_progress() as progress:
+        heard = measure.hear(bundle, watch, work, progress, workers=workers)
+    found = list(measure.rendered_hours(bundle, heard, lessons))
+    if data:
+        quiet = [clip for clip in scan(data) if clip.label == "normal"]
+        found += measure.recorded_hours(bundle, quiet, lessons, draws, seed)
+    if as_json:
+        told = {"normal": [*map(measure.rows, found)], "faults": [*map(measure.delays, found)]}
+        print(json.dumps({name: [row for rows in each for row in rows] for name, each in told.items()}, indent=1))
+    else:
+        measure.show(found)
+
+
+@app.command()
 def sweep(
     recipe: Annotated[list[str], typer.Argument(help="Methods, METHOD-paper, or paths of TOML files.")],
     data: Data,
