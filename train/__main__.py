@@ -1,4 +1,4 @@
-"""``python -m train COMMAND``: data, render, crowd, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``, from data sets (``data``) to runs beside each other (``report``); --help names all."""
 
 from __future__ import annotations
 
@@ -346,6 +346,17 @@ def report(
     with show_progress() as progress:
         written = write(runs, out, markdown, progress)
     print("\n".join(map(str, written)))
+
+
+@app.command()
+def rule(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders with an evaluation in each, or evaluations.")],
+    part: Annotated[str, typer.Option(help="The part of the network whose weight is asked for.")] = "network",
+) -> None:
+    """Choose one rule of fusion for all machines, each data set being judged by the rule that the others choose."""
+    from train.compare.rule import choose, show  # noqa: PLC0415
+
+    show(choose(runs, part))
 
 
 @app.command()
