@@ -423,6 +423,17 @@ def report(
 
 
 @app.command()
+def rule(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders with an evaluation in each, or evaluations.")],
+    part: Annotated[str, typer.Option(help="The part of the network whose weight is asked for.")] = "network",
+) -> None:
+    """Choose one rule of fusion for all machines, each data set being judged by the rule that the others choose."""
+    from train.compare.rule import choose, show  # noqa: PLC0415
+
+    show(choose(runs, part))
+
+
+@app.command()
 def bench(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     bundle: Annotated[Path, typer.Argument(help="The bundle exported from it, with its fp32 graph.")],
