@@ -18,7 +18,7 @@ from edge_asd.deliver.command import Teaching
 from edge_asd.deliver.payload import LessonStage, LessonState
 from edge_asd.errand import Errand, Errands
 from edge_asd.errors import UpdateRefused
-from edge_asd.learn.notebook import Notebook, Order
+from edge_asd.learn.notebook import Notebook, Order, Slots
 from edge_asd.lesson import begin, coverage, propose
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class Tutor:
     _courses: dict[str, Course] = field(default_factory=dict)
     _told: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """what of each lesson was published last"""
+    _slots: dict[str, Slots] = field(default_factory=dict)
+    """of each machine, as they were seen last"""
     _look_at: float = float("-inf")
     _errands: Errands = field(default_factory=Errands)
 
@@ -142,6 +144,8 @@ class Tutor:
                     course.hear(ward, evidence, clip)
                 except UpdateRefused as error:  # it is learned all the same, and kept when the disk works again
                     course.reason = str(error)
+                except Exception as error:  # noqa: BLE001 - whatever a lesson does, the machine is heard
+                    self._refusal(ward, course)(error)
 
     # What time does
 
@@ -165,6 +169,7 @@ class Tutor:
         course, order = self._courses.get(ward.name), None
         with suppress(UpdateRefused):  # what cannot be read is told to whoever asks
             order = self._notebook(ward).order()
+            self._tell_slots(ward)
         if course and course.stage is LessonStage.FITTING:
             return
         if order and not (course and course.stage in GOING_ON):
@@ -216,7 +221,7 @@ class Tutor:
         def refuse(error: Exception) -> None:
             if self._courses.get(ward.name) is not course:  # it was given up meanwhile
                 return
-            course.stage, course.reason = LessonStage.REFUSED, str(error)
+            course.stage, course.reason = LessonStage.REFUSED, str(error) or type(error).__name__
             with suppress(UpdateRefused):
                 self._notebook(ward).drop_order()
             self._note("lesson_refused", ward, {"reason": str(error)})
@@ -246,7 +251,7 @@ class Tutor:
                 self._notebook(ward).undo()
         stands = self._stands(ward)
         if request.action is not Teaching.STATUS:
-            self._publish(stands)
+            self._publish(ward, stands)
         return stands
 
     def _start(self, ward: Ward, request: Calibrate) -> None:
@@ -284,16 +289,23 @@ class Tutor:
         for ward in self.wards:
             if ward.name in self._courses or (self.config.state_dir and self._notebook(ward).folder.exists()):
                 with suppress(UpdateRefused):
-                    self._publish(self._stands(ward))
+                    self._publish(ward, self._stands(ward))
 
     def _tell_news(self, ward: Ward, course: Course) -> None:
-        news = (course.stage, int(course.minutes), bool(course.reason), ward.ear.state, course.order.minutes)
-        if self._told.get(ward.name) != news:
-            self._told[ward.name] = news
+        if self._told.get(ward.name) != _news(ward, course):
             with suppress(UpdateRefused):
-                self._publish(self._stands(ward))
+                self._publish(ward, self._stands(ward))
 
-    def _publish(self, lesson: LessonState) -> None:
+    def _tell_slots(self, ward: Ward) -> None:
+        """What was committed or undone by a command beside the daemon."""
+        slots = self._notebook(ward).slots()
+        if slots != self._slots.setdefault(ward.name, slots):
+            self._publish(ward, self._stands(ward))
+
+    def _publish(self, ward: Ward, lesson: LessonState) -> None:
+        if course := self._courses.get(ward.name):
+            self._told[ward.name] = _news(ward, course)
+        self._slots[ward.name] = self._notebook(ward).slots()
         self.speaker.publisher.publish(self.topics.lesson(lesson))
 
     def _stands(self, ward: Ward) -> LessonState:
@@ -328,6 +340,11 @@ class Tutor:
             msg = "state_dir is off, so nothing that is learned can be kept; set it, and restart the node"
             raise UpdateRefused(msg)
         return Notebook.of(self.config.state_dir, ward.name)
+
+
+def _news(ward: Ward, course: Course) -> tuple[object, ...]:
+    """What is worth a word when it changes."""
+    return course.stage, int(course.minutes), bool(course.reason), ward.ear.state, course.order.minutes
 
 
 def _said(course: Course | None) -> str:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +20,14 @@ from edge_asd.attendance import attend
 from edge_asd.config import Config
 from edge_asd.deliver.control import answers
 from edge_asd.deliver.publisher import Incoming
-from edge_asd.learn.memory import FIRST
+from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.learn.notebook import Notebook, Order
 from edge_asd.learn.overlay import read_overlay
 from edge_asd.lesson import Guard
 from edge_asd.score.listener import evidence
 from edge_asd.tutor import LOOK_S
 from tests.conftest import PATIENCE, until
-from tests.example import SECOND, bundle, front_end, head, noise
+from tests.example import MACHINE, SECOND, bundle, front_end, head, noise
 from tests.hall import LOUD, RATE, Hall
 
 if TYPE_CHECKING:
@@ -105,14 +106,16 @@ def test_a_lesson_is_told_from_its_order_to_what_speaks_in_the_end(scene: Scene)
     told = scene.told.bodies("machine/press/lesson")
     stages = [body["stage"] for body in told]
     assert list(dict.fromkeys(stages)) == ["beginning", "listening", "fitting", "done"]
-    assert len(told) < 10  # not with each clip
+    assert len(told) == len({json.dumps(body | {"ts": ""}) for body in told}) < 10  # not with each clip
     scene.until_noted("learnt_hears_along")
 
     assert scene.order("commit")["data"]["active"] == 1
     scene.until_noted("learnt_speaks")
     assert scene.speaks == "1.2.3+learnt.1"
     assert scene.order("undo")["data"]["active"] == 0
-    scene.hear(6)
+    scene.notebook.undo()  # as the command does beside the daemon
+    scene.hear(int(LOOK_S))
+    assert scene.told.bodies("machine/press/lesson")[-1]["active"] == 1
     journal = [json.loads(entry.body) for entry in scene.daemon._store.history()]  # noqa: SLF001 - as it is kept
     asked = [entry["action"] for entry in journal if entry["event"] == "command"]
     assert asked[::-1] == ["start", "commit", "undo"]  # who only looks leaves no trace
@@ -257,6 +260,15 @@ def test_what_cannot_be_learned_is_refused_with_the_reason_and_the_order_withdra
     scene.order("start", add="hot")
     assert "nothing is learned yet" in scene.until_stage("refused")["reason"]
     assert scene.notebook.order() is None
+
+
+def test_a_lesson_that_cannot_go_on_is_given_up_and_the_machine_is_heard(scene: Scene) -> None:
+    other = evidence(SECOND, replace(front_end(SECOND), n_mels=5), None, noise(1, RATE))
+    scene.notebook.keep_heard(Memory().with_clip(other, FIRST), scene.bundle.digest, MACHINE)
+    scene.order("start")
+    scene.until_stage("refused")
+    scene.hear(3)
+    assert len(scene.ears.clips) == scene.now
 
 
 def test_a_lesson_waits_while_another_model_speaks(scene: Scene) -> None:
