@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import argparse
 import random
-import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +23,7 @@ from edge_asd.learn.notebook import LESSON, ORDER, Notebook, Order, Slots
 from edge_asd.learn.overlay import Note, read_overlay
 from edge_asd.score.listener import evidence
 from tests.example import MACHINE, SECOND, bundle, front_end, noise
+from tests.soak.kill import Outcome, killed
 
 if TYPE_CHECKING:
     from edge_asd.bundle import Bundle
@@ -37,23 +34,6 @@ LONGEST_S = 0.1
 CLIPS = 6
 MINUTES = 7.0
 """that are ordered"""
-
-
-@dataclass
-class Outcome:
-    """What was found after the kills."""
-
-    kills: int = 0
-    moments: Counter[str] = field(default_factory=Counter)
-    """what lay there that has no part when it was killed"""
-    changes: int = 0
-    """that were said to be done"""
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def well(self) -> bool:
-        """Whether the notebook was always whole, and the kills met changes at work."""
-        return not self.wrong and self.changes >= self.kills and self.moments.total() > self.moments["nothing"]
 
 
 def change(notebook: Notebook, toy: Bundle, seed: int) -> None:
@@ -82,23 +62,13 @@ def endure(kills: int, folder: Path, seed: int = 0) -> Outcome:
     toy, notebook = open_bundle(bundle(folder / "toy.asd")), Notebook(folder / "press")
     for number in range(kills):
         said = _killed(folder, seed + number, lots.uniform(0, LONGEST_S))
-        outcome.kills += 1
-        outcome.changes += max(len(said) - 1, 0)
-        outcome.moments[_strays(notebook)] += 1
-        outcome.wrong += [f"after kill {number}: {what}" for what in _wrong(notebook, toy, said)]
+        outcome.count(said, _strays(notebook), _wrong(notebook, toy, said))
     return outcome
 
 
 def _killed(folder: Path, seed: int, after_s: float) -> list[Slots]:
     """How it stood before each change, as far as it came."""
-    command = [sys.executable, "-m", "tests.soak.learn", "--change", str(folder), "--seed", str(seed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            msg = "it does not begin"
-            raise AssertionError(msg)
-        time.sleep(after_s)
-        process.kill()
-        lines = process.stdout.read().splitlines()
+    lines = killed("tests.soak.learn", ["--change", str(folder), "--seed", str(seed)], after_s)
     return [Slots.model_validate_json(line.removeprefix("begin ")) for line in lines if line.endswith("}")]
 
 
