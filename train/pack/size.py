@@ -32,7 +32,7 @@ from train.teach.recipe import load_recipe
 from train.teach.run import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -80,8 +80,8 @@ class Size:
     """most resident of a process that scores; with torch, of one that holds the network and nothing else of ours"""
 
 
-def sizes(names: Sequence[str], folder: Path, rounds: int) -> list[Size]:
-    """Build each and measure it; the bundles stay in the folder.
+def sizes(names: Sequence[str], folder: Path, rounds: int) -> Iterator[Size]:
+    """Build each and measure it, one by one; the bundles stay in the folder.
 
     Raises:
         ConfigError: there is no such recipe.
@@ -89,7 +89,8 @@ def sizes(names: Sequence[str], folder: Path, rounds: int) -> list[Size]:
     """
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_measured(load_recipe(name), folder, rounds) for name in names]
+    for name in names:
+        yield _measured(load_recipe(name), folder, rounds)
 
 
 def _measured(recipe: Recipe, folder: Path, rounds: int) -> Size:
