@@ -383,7 +383,9 @@ class Daemon:
         Raises:
             UpdateRefused: not now, or not like that.
         """
-        return self._tutor.order(ward, request)
+        stands = self._tutor.order(ward, request)
+        self._school.look()
+        return stands
 
     def health(self) -> Health:
         """How the node itself is."""

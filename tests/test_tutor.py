@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 ENGINEER = {"host": "127.0.0.1", "commands": ["calibrate"]}
 """a broker that is never spoken to, and may have machines taught"""
 HEAD = head(SECOND)
+SLOW_S = 60.0
+"""that a process may take to begin, listen and fit on a busy computer"""
 
 
 class Scene(Hall):
@@ -294,8 +296,8 @@ def test_a_command_that_finds_no_daemon_takes_an_order_back_for_it(scene: Scene)
 
 @pytest.fixture
 def typed(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """``edge-asd learn`` beside a daemon that hears ten minutes of noise five times as fast as time."""
-    soundfile.write(tmp_path / "mic.wav", np.clip(noise(3, 600 * RATE, LOUD), -0.999, 0.999), RATE, "PCM_16")
+    """``edge-asd learn`` beside a daemon that hears a quarter of an hour of noise five times as fast as time."""
+    soundfile.write(tmp_path / "mic.wav", np.clip(noise(3, 900 * RATE, LOUD), -0.999, 0.999), RATE, "PCM_16")
     (tmp_path / "edge.toml").write_text(
         f'state_dir = "{tmp_path / "state"}"\ntrust.allow_unsigned = true\nmetrics.listen = ""\n'
         f'[sources.mic]\ninput = "file:{tmp_path / "mic.wav"}"\nspeed = 5\n'
@@ -307,10 +309,10 @@ def typed(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     daemon = begin("run")
-    until(lambda: answers(tmp_path / "state"), PATIENCE, "no daemon")
+    until(lambda: answers(tmp_path / "state"), SLOW_S, "no daemon")
     yield begin
     daemon.terminate()
-    daemon.communicate(timeout=PATIENCE)
+    daemon.communicate(timeout=SLOW_S)
 
 
 def test_the_command_asks_the_daemon_and_pauses_with_ctrl_c(
@@ -318,13 +320,13 @@ def test_the_command_asks_the_daemon_and_pauses_with_ctrl_c(
 ) -> None:
     notebook = Notebook.of(tmp_path / "state", "press")
     first = typed("learn", "press", "--minutes", "30")
-    until(notebook.order, PATIENCE, "nothing was ordered")
+    until(notebook.order, SLOW_S, "nothing was ordered")
     first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=PATIENCE)
+    _, said = first.communicate(timeout=SLOW_S)
     assert (first.returncode, "the same command goes on" in said) == (130, True)
     assert notebook.order() is None
     second = typed("learn", "press", "--minutes", "0.5", "--yes")
-    told, said = second.communicate(timeout=PATIENCE)
+    told, said = second.communicate(timeout=SLOW_S)
     assert second.returncode == 0, said
     assert "0.5 of 0.5 minutes, operating points: 1" in told
     assert notebook.slots().active == 1
