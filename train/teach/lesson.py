@@ -65,7 +65,8 @@ class Lesson:
         group = self.labels.group == 1.0  # virtual clips are between groups
         total = given[~self.held] @ group[~self.held]  # (groups,)
         times = -(-self.training.least // np.maximum(total, 1))
-        return np.maximum(group @ times, 1).astype(np.int64)
+        found: NDArray[np.int64] = np.maximum(group @ times, 1)
+        return found
 
     @property
     def own(self) -> NDArray[np.bool_]:
