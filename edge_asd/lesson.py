@@ -18,7 +18,7 @@ from edge_asd.deliver.message import rfc3339
 from edge_asd.deliver.payload import Proposal
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.judgement import lesson
-from edge_asd.learn.fit import Goal, learn
+from edge_asd.learn.fit import TRUSTED, Goal, learn
 from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.learn.notebook import Notebook
 from edge_asd.learn.overlay import Note
@@ -299,4 +299,5 @@ def _proposal(pupil: Pupil, learnt: Learnt, number: int, wanted: float, refused:
         clips=len(surprises),
         left_out=learnt.left_out,
         refused=refused,
+        few=len(surprises) < TRUSTED,
     )

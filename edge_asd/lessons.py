@@ -235,6 +235,11 @@ def _said(proposal: Proposal) -> str:
     lines += [f"{proposal.clipped} clips were at full scale, and do not count"] if proposal.clipped else []
     lines += [f"{proposal.strange} clips are an alarm, and do not count"] if proposal.strange else []
     lines += [f"left out, for only training can fit it: {name}" for name in proposal.left_out]
+    lines += (
+        [f"{proposal.clips} clips are few, and more alarms will be false than that; learn longer"]
+        if proposal.few
+        else []
+    )
     lines += [f"false alarms are not learned: {proposal.refused}"] if proposal.refused else []
     return "\n".join(lines)
 

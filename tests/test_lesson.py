@@ -89,6 +89,11 @@ def test_a_recording_that_ends_teaches_what_it_has(tmp_path: Path) -> None:
     assert learned(tmp_path, LOUD[: 12 * RATE], minutes=30).minutes == pytest.approx(12 / 60)
 
 
+@pytest.mark.parametrize(("clips", "few"), [(19, True), (20, False)])
+def test_clips_too_few_to_keep_to_the_rate_that_is_stated_are_told(tmp_path: Path, clips: int, few: bool) -> None:  # noqa: FBT001 - a parameter
+    assert learned(tmp_path, LOUD[: clips * RATE]).few is few
+
+
 def test_sound_that_goes_round_counts_once(tmp_path: Path) -> None:
     proposal = learned(tmp_path, np.tile(LOUD[: 8 * RATE], 3))
     assert (proposal.clips, proposal.repeated) == (8, 16)

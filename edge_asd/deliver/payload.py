@@ -279,6 +279,8 @@ class Proposal(Shape):
     """parts of the bundle's head that only training can fit"""
     refused: str
     """why false alarms were not learned as normal clips; empty when they were, or there are none"""
+    few: bool
+    """so few clips that more alarms will be false than the threshold promises: add to them, or learn longer"""
 
 
 class LessonStage(StrEnum):

@@ -31,6 +31,8 @@ MOST = 256
 """clips that a bank holds: three quarters of an hour, and with a network of 128 numbers a megabyte"""
 NORMAL_SHARE = 0.9
 """of normal clips below the decision threshold, by their own quantile; ``train`` fits a gamma, which needs scipy"""
+TRUSTED = 20
+"""clips from which on heads kept to the false-alarm rate that they state; of ten they do not (docs/lab.md)"""
 PLAIN: Mapping[Detects, Backend] = {
     "nearest": LocalDensity(),
     "difference": LocalDensity(ratio=False),

@@ -107,6 +107,7 @@ PROPOSAL = Proposal(
     clips=180,
     left_out=(),
     refused="",
+    few=False,
 )
 LESSON = LessonState(
     node="press-hall-3",
