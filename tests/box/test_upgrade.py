@@ -70,8 +70,11 @@ def test_versions_come_and_go_and_nothing_is_forgotten(node: Node, package: Pack
     with node.replaced():
         node.install(package)
     assert current(node) == package.version
-    node.broker.start()
     say(node, "older again")
+    node.box.do("systemctl", "stop", "edge-asd")  # the broker has forgotten who listens: first him
+    node.broker.start()
+    until(lambda: node.recorder.present, BACK_S, "the recorder does not come back")
+    node.box.do("systemctl", "start", "edge-asd")
 
     until(lambda: len(node.events()) == 4, BACK_S, lambda: str(node.events()))
     told = [(event["event_seq"], event["comment"]) for event in node.events()]
