@@ -44,7 +44,7 @@ trust.allow_unsigned = true
 metrics.listen = ""
 mqtt = {{ host = "127.0.0.1", port = {port} }}
 sources.mic0.input = "microphone:{token}"
-machines.valve = {{ source = "mic0", bundle = "{bundle}", head = "{head}" }}
+machines.valve = {{ source = "mic0", bundle = "{bundle}", head = "{head}", alarm = {{ on_delay = {on_delay} }} }}
 """
 
 
@@ -112,6 +112,7 @@ class Stage:
     folder: Path
     bundle: str
     head: str
+    on_delay: int
     lessons: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -121,8 +122,9 @@ class Stage:
         self.broker.start()
         self.heard = self.broker.subscribe("edge_asd/v1/lesson/machine/valve/#")
         self.config = self.folder / "lesson.toml"
-        said = {"folder": self.folder, "port": self.broker.port, "bundle": self.bundle, "head": self.head}
-        self.config.write_text(SETTINGS.format(token=self.microphone.token, **said))
+        said = {"folder": self.folder, "port": self.broker.port, "token": self.microphone.token}
+        asked = {"bundle": self.bundle, "head": self.head, "on_delay": self.on_delay}
+        self.config.write_text(SETTINGS.format(**said, **asked))
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(self._typed("run"), env=self._environment, stdout=log, stderr=log)
 
@@ -213,11 +215,12 @@ def main() -> None:
     parser.add_argument("valve", type=Path, help="data set")
     parser.add_argument("--bundle", default="builtin")
     parser.add_argument("--head", default="rendered/valve/00")
+    parser.add_argument("--on-delay", type=int, default=3, help="clips in a row that raise the alarm")
     parser.add_argument("--add", action="store_true", help="learn the source domain first, then add the target's")
     asked = parser.parse_args()
     well = True
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), asked.bundle, asked.head)
+        stage = Stage(Path(folder), asked.bundle, asked.head, asked.on_delay)
         try:
             for told in stage.perform(asked.valve, add=asked.add):
                 print(told, np.round(told.scores, 1).tolist(), flush=True)
