@@ -47,7 +47,7 @@ PLACES = {  # of the package, and where it comes from
     "usr/share/doc/edge-asd/SECURITY.md": "SECURITY.md",
     "usr/share/doc/edge-asd/examples/10-clock.conf": "systemd/10-clock.conf",
     "usr/share/doc/edge-asd/examples/10-gpu.conf": "systemd/10-gpu.conf",
-    "etc/edge_asd/edge-asd.toml": "deploy/edge-asd.toml",
+    "usr/share/edge_asd/edge-asd.toml": "deploy/edge-asd.toml",
 }
 CONTROL = """\
 Package: edge-asd
@@ -230,7 +230,6 @@ def _govern(root: Path, edition: Edition) -> None:
         text = (DEBIAN / script).read_text("utf-8").replace("@VERSION@", edition.version)
         (control / script).write_text(text, "utf-8")
         (control / script).chmod(0o755)
-    (control / "conffiles").write_text("/etc/edge_asd/edge-asd.toml\n")
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     ours = [path for path in files if control not in path.parents]
     digests = (f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in ours)  # noqa: S324 - dpkg wants it

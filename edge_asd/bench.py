@@ -73,15 +73,20 @@ def backbones(path: Path, segment: np.ndarray[tuple[int], np.dtype[np.float32]])
     return found
 
 
-def turns(stages: Mapping[str, Callable[[], object]], rounds: int, reference: str = "") -> list[Timing]:
-    """Time stages in turn, A B C A B C …, after one round that does not count."""
+def turns(
+    stages: Mapping[str, Callable[[], object]],
+    rounds: int,
+    reference: str = "",
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Timing]:
+    """Time stages in turn, A B C A B C …, after one round that does not count; by a clock that tells seconds."""
     seconds: dict[str, list[float]] = {stage: [] for stage in stages}
     for count in range(rounds + 1):
         for stage, call in stages.items():
-            began = time.perf_counter()
+            began = clock()
             call()
             if count:
-                seconds[stage].append(time.perf_counter() - began)
+                seconds[stage].append(clock() - began)
     return [Timing(stage, median(took), _ratio(took, seconds.get(reference))) for stage, took in seconds.items()]
 
 

@@ -47,6 +47,7 @@ from edge_asd.score.clip import ClipScore, Skipped
 from edge_asd.score.queue import Piece
 from edge_asd.signal.level import measure
 from edge_asd.succession import Fallen, Succession, opened
+from edge_asd.tutor import Tutor
 from edge_asd.ward import Mind, Ward
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
     from edge_asd.bundle import Bundle
     from edge_asd.capture.opening import SourceSpec
     from edge_asd.config import Config, MachineSettings, SourceSettings
-    from edge_asd.deliver.command import ModelOrder, Models, Saved
-    from edge_asd.deliver.payload import Health
+    from edge_asd.deliver.command import Calibrate, ModelOrder, Models, Saved
+    from edge_asd.deliver.payload import Health, LessonState
     from edge_asd.deliver.publisher import Incoming, Publisher
     from edge_asd.score.listener import Listener
     from edge_asd.signal.segment import Block
@@ -162,6 +163,7 @@ class Daemon:
         self.desk = Desk(self.wards, self._gate, self._store, self, config.flood())
         self._succession = self._begin_succession()
         self._school = School(config.state_dir, self.wards.values(), self, self._succession.trying)
+        self._tutor = Tutor(config, self._engine.open, self.wards.values(), self, self._topics)
         self._control: Control | None = None
         self._recorder = Recorder(config.evidence, config.state_dir, self.wards.values(), self.clock, self.metrics)
         self._spoke: dict[str, float] = {}
@@ -190,6 +192,7 @@ class Daemon:
         self._attend()
         self._succession.attend()
         self.feedback.attend()
+        self._tutor.attend()
         self._school.attend()
         self._muster_late()
         self.desk.elapse()
@@ -273,7 +276,8 @@ class Daemon:
         self._school.before(ward, piece.start)
         begins = self._succession.before(ward, piece.start)
         try:
-            results = ward.listener.push(piece.block)
+            with self._tutor.overhearing(ward) as told:
+                results = ward.listener.push(piece.block)
         except Exception as error:  # noqa: BLE001 - whatever one bundle does wrong, the other machines are heard
             self._fail(ward, error)
             return
@@ -281,7 +285,9 @@ class Daemon:
             self._take(ward, result)
             if not isinstance(result, Skipped):
                 self.metrics.late(ward.name, max(self.clock.monotonic() - piece.heard_at, 0.0))
-        scores = [r for r in results if isinstance(r, ClipScore) and ward.ear.fit(r.start)]
+        clips = [result for result in results if isinstance(result, ClipScore)]
+        scores = [clip for clip in clips if ward.ear.fit(clip.start)]
+        self._tutor.hear(ward, told, clips)
         self._succession.after(ward, piece, scores, begins=begins)
         self._school.after(ward, piece, scores, begins=begins)
 
@@ -371,6 +377,16 @@ class Daemon:
         """
         return self._succession.order(order)
 
+    def calibrate(self, ward: Ward, request: Calibrate) -> LessonState:
+        """Have a machine taught; how it stands then.
+
+        Raises:
+            UpdateRefused: not now, or not like that.
+        """
+        stands = self._tutor.order(ward, request)
+        self._school.look()
+        return stands
+
     def health(self) -> Health:
         """How the node itself is."""
         return self._herald.health()
@@ -379,6 +395,7 @@ class Daemon:
         """Say again, to whoever has just come, what is here and how it is."""
         self._herald.introduce()
         self.desk.introduce()
+        self._tutor.introduce()
 
     # Getting ready
 
@@ -392,6 +409,7 @@ class Daemon:
         stack.callback(self._succession.close)
         stack.callback(self.feedback.close)
         stack.callback(self._school.close)
+        stack.callback(self._tutor.close)
         self._listen_at_the_box(stack)
         if config.mqtt:
             birth = (self._herald.birth,) if self._herald.birth else ()

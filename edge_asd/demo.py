@@ -40,7 +40,7 @@ class Story:
     clips: list[tuple[ClipScore, Policy]] = field(default_factory=list)
     raised_at_s: float | None = None
     reason: str = ""
-    """what moved most when it was raised"""
+    """what was heard when it was raised"""
 
 
 def config(machine: str, fault: str, mqtt: tuple[str, int] | None, speed: float) -> Config:
@@ -111,7 +111,7 @@ class Screen:
         story = self.story
         raised = story.raised_at_s is not None and story.raised_at_s > FAULT_AFTER_S
         if not self._json:
-            because = f"; what moved most: {story.reason}" if story.reason else ""
+            because = f"; what was heard: {story.reason}" if story.reason else ""
             self._say(f"the alarm was raised{because}" if raised else "no alarm was raised after the fault began")
         return raised
 

@@ -18,6 +18,7 @@ from edge_asd.alarm.alarm import Suppression, Transition
 from edge_asd.alarm.flood import observe, tick
 from edge_asd.deliver.command import (
     Ack,
+    Calibrate,
     Discover,
     HealthCheck,
     Label,
@@ -30,6 +31,7 @@ from edge_asd.deliver.command import (
     Shelve,
     Snapshot,
     Suppress,
+    Teaching,
     Threshold,
     Unshelve,
     answer,
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from edge_asd.deliver.command import Command, Gate, Models, Request, Result, Saved
     from edge_asd.deliver.control import Asked
     from edge_asd.deliver.message import Message
-    from edge_asd.deliver.payload import AlarmState, Health, ThresholdSet
+    from edge_asd.deliver.payload import AlarmState, Health, LessonState, ThresholdSet
     from edge_asd.deliver.publisher import Publisher
     from edge_asd.deliver.store import Store
     from edge_asd.feedback import Feedback
@@ -112,6 +114,14 @@ class Node(Protocol):
         Raises:
             UpdateRefused: not now, or not like that.
             BundleError: there is no such model.
+        """
+        ...
+
+    def calibrate(self, ward: Ward, request: Calibrate) -> LessonState:
+        """Have a machine taught; how it stands then.
+
+        Raises:
+            UpdateRefused: not now, or not like that.
         """
         ...
 
@@ -305,13 +315,15 @@ class Desk:
             reason = Refusal.CONDITION if isinstance(refused, AlarmRefused | UpdateRefused) else Refusal.FAILED
             raise CommandRefused(str(refused), reason, request.transaction) from refused
         reply = answer(self._gate.topics, command, now, result)
+        self._node.metrics.commanded(command.verb, "ok")
+        if isinstance(request, Calibrate) and request.action is Teaching.STATUS:
+            return reply  # who looks on asks every second; written down, it would wear out the flash
         if draft.events or not isinstance(request, HealthCheck | Discover | ModelOrder):
             receipts = {request.transaction: reply.payload} if request.transaction else {}
             self._keep(draft, ward, receipts)
         log.info("command.done", extra=(said := record(command)))
         if not draft.events:
             self.note("command", said)
-        self._node.metrics.commanded(command.verb, "ok")
         return reply
 
     def _of_machine(self, draft: _Draft, command: Command, ward: Ward) -> Result:
@@ -326,6 +338,8 @@ class Desk:
                 return self._label(draft, request, ward, act)
             case Snapshot():
                 return self._node.snapshot(ward, request.seconds)
+            case Calibrate():
+                return self._node.calibrate(ward, request)
             case _:
                 ward.alarm, transitions = _done(ward.alarm, request)
                 for transition in transitions:

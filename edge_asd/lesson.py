@@ -1,172 +1,215 @@
-"""A lesson: listen to a machine that runs normally, and learn it. Proposes; what counts is for a person to say."""
+"""A lesson: normal clips of a machine, heard one by one, and the head that comes of them. Proposes; a person decides.
+
+The clips may come from a source that was opened for it (:mod:`edge_asd.attendance`) or from what a running daemon
+hears anyway (:mod:`edge_asd.tutor`).
+"""
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_asd.commission import judge, record
+from edge_asd.alarm.alarm import Alarm, advance
 from edge_asd.deliver.message import rfc3339
+from edge_asd.deliver.payload import Proposal
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.judgement import lesson
-from edge_asd.learn.fit import Goal, learn
+from edge_asd.learn.fit import TRUSTED, Goal, learn
 from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.learn.notebook import Notebook
 from edge_asd.learn.overlay import Note
 from edge_asd.model.opening import open_model
 from edge_asd.score.forgetting import remember
-from edge_asd.signal.profile import profile
+from edge_asd.signal.health import LSB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from edge_asd.bundle import Bundle
-    from edge_asd.commission import Finding
+    from edge_asd.alarm.alarm import Policy
+    from edge_asd.bundle import Bundle, Opens
     from edge_asd.config import Config
     from edge_asd.judgement import Lesson
     from edge_asd.learn.fit import Learnt
     from edge_asd.score.head import Head
     from edge_asd.score.part import Evidence
 
-    Progress = Callable[[Memory, float], None]
-    """told what was heard so far, and the seconds of a clip"""
-
-KEPT_S = 60.0
-"""of sound that is judged; all before is forgotten but for its features"""
 FALSE_ALARMS = "false alarms"
 """operating point of the clips of alarms that somebody judged false"""
-SAVE_S = 5.0
-"""of time between two moments at which what was heard is put on the disk"""
-OWED = frozenset({"sound", "headroom"})
-"""findings of which each makes a lesson worthless; a gap costs the clip it is in and no more"""
+SAVE_CLIPS = 3
+"""between two moments at which what was heard is put on the disk; so many a kill may cost"""
+FULL_SCALE_DBFS = 20 * math.log10(1 - LSB)
+"""a peak from here on is what the converter made of a louder one"""
+
+
+@dataclass(slots=True)
+class Guard:
+    """Keeps an alarm from being learned as what is normal.
+
+    A clip over the threshold by itself is normal now and then, and without it the next threshold would be too low. So
+    it waits for the clips after it: those of a run that raises the alarm are left out, and all until the alarm returns.
+    """
+
+    head: Head
+    """that was learned of this machine and committed; a bundle's own knows nothing of it, and guards nothing"""
+    policy: Policy
+    alarm: Alarm = field(default_factory=Alarm)
+    _waiting: list[Evidence] = field(default_factory=list)
+
+    def admit(self, clip: Evidence) -> tuple[list[Evidence], int]:
+        """Clips of which it is known now that they may be learned, and how many may not."""
+        surprise = self.head.calibration.surprise(self.head.judge(clip).score)
+        self.alarm, _ = advance(self.policy, self.alarm, surprise)
+        waiting = [*self._waiting, clip]
+        if surprise >= self.policy.threshold and not self.alarm.active:
+            self._waiting = waiting
+            return [], 0
+        self._waiting = []
+        return ([], len(waiting)) if self.alarm.active else (waiting, 0)
 
 
 @dataclass(slots=True)
 class Pupil:
     """Listens along, clip by clip."""
 
+    state: Path
     notebook: Notebook
-    digest: str
+    bundle: Bundle
     key: str
     point: str
     known: Memory
     """learned before, to which an operating point is added"""
     heard: Memory
     """in this lesson, the part before an interruption too"""
-    clip_s: float
-    progress: Progress
+    goal: Goal
+    guard: Guard | None = None
     repeated: int = 0
     """clips that were heard before, and do not count"""
-    saved: float = field(default_factory=time.monotonic)
+    clipped: int = 0
+    """clips with samples at full scale, which do not count"""
+    strange: int = 0
+    """clips of an alarm, which do not count"""
+    reason: str = ""
+    """why the clip that was heard last does not count; empty when it does"""
+    saved: int = 0
+    """clips of those heard that are on the disk"""
 
-    def hear(self, evidence: Evidence) -> None:
-        """One clip, found fit."""
-        if self.heard.knows(evidence) or self.known.knows(evidence):
-            self.repeated += 1
+    @property
+    def machine(self) -> str:
+        """Its name in the config."""
+        return self.notebook.folder.name
+
+    @property
+    def minutes(self) -> float:
+        """Of normal sound that counts."""
+        return len(self.heard) * self.goal.clip_s / 60
+
+    def said(self, wanted: float) -> str:
+        """How far it is, for people."""
+        return coverage(self.minutes, wanted, self.heard.found_points())
+
+    def hear(self, clip: Evidence) -> None:
+        """One clip of an ear that was well."""
+        if clip.statistics.peak >= FULL_SCALE_DBFS:
+            self.clipped += 1
+            self.reason = "samples are at full scale; lower the gain by 10 dB"
             return
-        self.heard = self.heard.with_clip(evidence, self.point)
-        self.progress(self.heard, self.clip_s)
-        if time.monotonic() - self.saved >= SAVE_S:
+        admitted, strange = self.guard.admit(clip) if self.guard else ([clip], 0)
+        self.strange += strange
+        self.reason = "" if admitted else f"it is over the alarm threshold of what was learned before; {ALARMS_ADVICE}"
+        for each in admitted:
+            self._take(each)
+        if len(self.heard) - self.saved >= SAVE_CLIPS:
             self.save()
 
     def save(self) -> None:
         """For the same command to go on with; nothing of nothing."""
         if len(self.heard):
-            self.notebook.keep_heard(self.heard, self.digest, self.key)
-        self.saved = time.monotonic()
+            self.notebook.keep_heard(self.heard, self.bundle.digest, self.key)
+        self.saved = len(self.heard)
+
+    def _take(self, clip: Evidence) -> None:
+        if self.heard.knows(clip) or self.known.knows(clip):
+            self.repeated += 1
+            self.reason = "it was heard before: played again, or a recording that goes round"
+            return
+        self.heard = self.heard.with_clip(clip, self.point)
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What a lesson came to."""
-
-    machine: str
-    number: int
-    """of the candidate"""
-    minutes: float
-    """of normal sound that counts, in this lesson"""
-    wanted_minutes: float
-    points: dict[str, int]
-    """clips in the bank by operating point, as they were called"""
-    points_found: int
-    """operating points that the spectra of this lesson show"""
-    repeated: int
-    """clips that were heard before, and do not count"""
-    threshold: float
-    """surprise"""
-    on_delay: int
-    false_alarms_per_week: float
-    over: int
-    """of the clips learned from, those over the threshold, each left out of what judged it"""
-    clips: int
-    """learned from"""
-    left_out: tuple[str, ...]
-    """parts of the bundle's head that only training can fit"""
-    refused: str
-    """why false alarms were not learned as normal clips; empty when they were, or there are none"""
+ALARMS_ADVICE = "a few in a row are an alarm; if the machine is well and sounds otherwise now, say so: --add, --alarms"
 
 
-def attend(config: Config, machine: str, minutes: float, add: str | None = None, *, progress: Progress) -> Proposal:
-    """Listen until so much was heard, or the source has ended, and keep a candidate.
+def coverage(minutes: float, wanted: float, points: int) -> str:
+    """How far a lesson is, for people."""
+    return f"{minutes:.1f} of {wanted:g} minutes, operating points: {points}"
 
-    Interrupted, it keeps what was heard; the same call goes on. Audio that is unfit by the findings of commissioning is
-    refused whole, for nobody knows since when it was.
+
+def begin(config: Config, machine: str, opens: Opens, add: str | None = None, *, alarms: bool = False) -> Pupil:
+    """Whoever is to hear the clips of this machine's bundle, and has heard those before an interruption.
 
     Args:
         config: of the daemon.
         machine: its name there.
-        minutes: of normal sound.
+        opens: opens bundles.
         add: operating point to be added to what is active; without, all is learned anew.
-        progress: told what was heard so far and how long a clip is, clip by clip.
+        alarms: clips count too of which the head that was learned before says that they are an alarm. Those of an
+            operating point that is added always do.
 
     Raises:
         ConfigError: no such machine or no state folder; or the operating point is there already, or cannot be added.
-        BundleError: the bundle cannot be used, or what is learned cannot be over it.
-        SourceError: the source delivers nothing.
-        AudioError: what was heard is unfit, or too little.
+        BundleError: the bundle cannot be used.
         UpdateRefused: the state folder cannot be used.
     """
-    state = state_of(config, machine)
-    settings = config.machines[machine]
-    opens = config.engine.engine(state).open  # what computes for the daemon, too
+    state, settings = state_of(config, machine), config.machines[machine]
     bundle = open_model(settings.bundle, state, config.trust.trust(), opens)
-    listener, key, notebook = bundle.scorer(settings.head), bundle.key(settings.head), Notebook.of(state, machine)
-    clip_s = listener.windows.clip / listener.windows.sample_rate
-    pupil = _pupil(notebook, bundle, key, add)(clip_s, progress)
-    listener.overhear = pupil.hear
-    before = pupil.heard
-    if (missing := 60 * minutes - len(before) * clip_s) > 0:
-        try:
-            heard = record(config, settings.source, listener, missing, KEPT_S, progress=lambda _: None)
-        finally:
-            pupil.save()
-        findings = judge(heard, profile(np.concatenate(heard.pieces), heard.rate))
-        _refuse_unfit(findings, notebook, pupil, before)
+    notebook, key, windows = Notebook.of(state, machine), bundle.key(settings.head), bundle.manifest.windows
+    point, known = _point(notebook, bundle, key, add)
+    heard = notebook.heard(bundle.digest, key)
+    if other := set(heard.points) - {point}:
+        msg = f"a lesson on {', '.join(other)} is not over; finish it, or: edge-asd learn {machine} discard"
+        raise ConfigError(msg)
+    goal = Goal(windows.clip / windows.sample_rate, settings.alarm.on_delay)
+    pupil = Pupil(state, notebook, bundle, key, point, known, heard, goal, saved=len(heard))
+    if add is None and not alarms:
+        pupil.guard = _guard(config, pupil)
+    return pupil
+
+
+def propose(pupil: Pupil, wanted: float) -> Proposal:
+    """Fit a head to what was heard, and keep it as the candidate.
+
+    Args:
+        pupil: has listened.
+        wanted: minutes that it was to listen.
+
+    Raises:
+        AudioError: what was heard is too little.
+        BundleError: what is learned cannot be over the bundle.
+        UpdateRefused: the state folder cannot be used.
+    """
     if not len(pupil.heard):
         msg = (
-            f"no clip counts: {pupil.repeated} were heard before, none was new and fit; let the machine run, and listen"
+            f"no clip counts: {pupil.repeated} were heard before, {pupil.clipped} were at full scale, {pupil.strange} "
+            "are an alarm, none was new and fit; let the machine run, and listen"
         )
         raise AudioError(msg)
+    bundle, key = pupil.bundle, pupil.key
+    judged = lesson(pupil.state, pupil.machine, bundle.digest)
     together = _joined(pupil.known, pupil.heard)
-    goal = Goal(clip_s, settings.alarm.on_delay)
-    judged = lesson(state, machine, bundle.digest)
-    learnt, refused = _taught(bundle.heads[key], _speaking(notebook, bundle, key), together, judged, goal)
+    learnt, refused = _taught(bundle.heads[key], _speaking(pupil.notebook, bundle, key), together, judged, pupil.goal)
     note = Note(
-        machine=machine,
+        machine=pupil.machine,
         bundle_sha256=bundle.digest,
         key=key,
         created=rfc3339(datetime.now(UTC)),
         card=learnt.card,
         points=learnt.memory.counts(),
     )
-    slots = notebook.propose(note, learnt)
-    return _proposal(pupil, learnt, slots.last, minutes, clip_s, refused)
+    slots = pupil.notebook.propose(note, learnt)
+    return _proposal(pupil, learnt, slots.last, wanted, refused)
 
 
 def state_of(config: Config, machine: str) -> Path:
@@ -180,21 +223,25 @@ def state_of(config: Config, machine: str) -> Path:
     return config.state_dir
 
 
-def _pupil(notebook: Notebook, bundle: Bundle, key: str, add: str | None) -> Callable[[float, Progress], Pupil]:
-    """Who knows what is known, and wants to know how long a clip is and whom to tell."""
-    point, known = add or FIRST, Memory()
-    if add is not None:
-        known = _active(notebook, bundle, key)
-        if add in {FIRST, FALSE_ALARMS} or add in known.points or "\n" in add:
-            names = ", ".join(known.counts())
-            msg = f"--add {add!r}: the operating points {names} are known already; choose another name, in one line"
-            raise ConfigError(msg)
-    heard = notebook.heard(bundle.digest, key)
-    if other := set(heard.points) - {point}:
-        name = notebook.folder.name
-        msg = f"a lesson on {', '.join(other)} is not over; finish it, or: edge-asd learn {name} discard"
+def _point(notebook: Notebook, bundle: Bundle, key: str, add: str | None) -> tuple[str, Memory]:
+    """What the operating point is called, and what is known already."""
+    if add is None:
+        return FIRST, Memory()
+    known = _active(notebook, bundle, key)
+    if add in {FIRST, FALSE_ALARMS} or add in known.points or "\n" in add:
+        names = ", ".join(known.counts())
+        msg = f"--add {add!r}: the operating points {names} are known already; choose another name, in one line"
         raise ConfigError(msg)
-    return partial(Pupil, notebook, bundle.digest, key, point, known, heard)
+    return add, known
+
+
+def _guard(config: Config, pupil: Pupil) -> Guard | None:
+    """None where nothing was learned of this machine: what a bundle of others finds strange is to be learned."""
+    found = pupil.notebook.active(pupil.bundle)
+    if found is None or found[1].note.key != pupil.key:
+        return None
+    alarm, overlay = config.machines[pupil.machine].alarm, found[1]
+    return Guard(overlay.head, alarm.policy(overlay.note.card.thresholds.alarm_for(alarm.on_delay)))
 
 
 def _active(notebook: Notebook, bundle: Bundle, key: str) -> Memory:
@@ -225,15 +272,6 @@ def _taught(base: Head, now: Head, memory: Memory, judged: Lesson, goal: Goal) -
     return (plain, reason) if reason else (learnt, "")
 
 
-def _refuse_unfit(findings: list[Finding], notebook: Notebook, pupil: Pupil, before: Memory) -> None:
-    """AudioError where the sound is not fit; then what was heard since the last interruption is forgotten."""
-    unfit = [f"{finding.what}: {finding.said}" for finding in findings if finding.what in OWED and not finding.well]
-    if unfit:
-        notebook.keep_heard(before, pupil.digest, pupil.key)
-        msg = f"what was heard is not fit to learn from: {'; '.join(unfit)}; mend that, and learn again"
-        raise AudioError(msg)
-
-
 def _joined(known: Memory, heard: Memory) -> Memory:
     if not known.points:
         return heard
@@ -241,17 +279,19 @@ def _joined(known: Memory, heard: Memory) -> Memory:
     return Memory(known.points + heard.points, features)
 
 
-def _proposal(pupil: Pupil, learnt: Learnt, number: int, minutes: float, clip_s: float, refused: str) -> Proposal:
+def _proposal(pupil: Pupil, learnt: Learnt, number: int, wanted: float, refused: str) -> Proposal:
     at = learnt.card.thresholds
     surprises = [learnt.head.calibration.surprise(score) for score in learnt.scores]
     return Proposal(
-        machine=pupil.notebook.folder.name,
+        machine=pupil.machine,
         number=number,
-        minutes=len(pupil.heard) * clip_s / 60,
-        wanted_minutes=minutes,
+        minutes=pupil.minutes,
+        wanted_minutes=wanted,
         points=learnt.memory.counts(),
         points_found=pupil.heard.found_points(),
         repeated=pupil.repeated,
+        clipped=pupil.clipped,
+        strange=pupil.strange,
         threshold=at.alarm,
         on_delay=at.on_delay,
         false_alarms_per_week=at.false_alarms_per_week,
@@ -259,4 +299,5 @@ def _proposal(pupil: Pupil, learnt: Learnt, number: int, minutes: float, clip_s:
         clips=len(surprises),
         left_out=learnt.left_out,
         refused=refused,
+        few=len(surprises) < TRUSTED,
     )

@@ -108,6 +108,10 @@ class School:
         """Nothing is read any more."""
         self._errands.close()
 
+    def look(self) -> None:
+        """Something was learned, committed or undone: see it in this round."""
+        self._look_at = -math.inf
+
     def attend(self) -> None:
         """Look now and then whether something is new; it is read beside the loop."""
         self._errands.attend()

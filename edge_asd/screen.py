@@ -25,7 +25,9 @@ def show(table: Table) -> None:
 
 
 def why(evidence: Mapping[str, Any]) -> str:
-    """The two bands and the indicator that moved most, as a person reads them; events of old do not tell."""
+    """What the two parts that speak loudest say; of events of old the bands and the indicator that moved most."""
+    if words := evidence.get("words"):
+        return "; ".join(words[:2])
     bands = sorted((evidence.get("bands") or {}).items(), key=lambda band: -band[1])[:2]
     indicators = sorted((evidence.get("indicators") or {}).items(), key=lambda indicator: -indicator[1])[:1]
     said = [f"{hertz} Hz {100 * share:.0f} %" for hertz, share in bands]

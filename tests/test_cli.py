@@ -186,10 +186,10 @@ def test_other_rates_are_resampled_and_short_recordings_repeated(recordings_of_a
 
     assert answer.returncode == 0
     assert hifi["level_dbfs"] == pytest.approx(good["level_dbfs"], abs=0.1)
-    # only the network: the statistics hear that the resampler's filter takes away the topmost of the band
-    assert hifi["parts"]["network"] == pytest.approx(good["parts"]["network"], abs=0.1)
+    # only these: spectra and the network hear that the resampler's filter takes away the topmost of the band
+    assert hifi["parts"]["indicators"] == pytest.approx(good["parts"]["indicators"], abs=0.1)
     assert hifi["samples"] == 160_000
-    assert short["parts"] == pytest.approx(tiled["parts"], abs=0.01)
+    assert short["parts"] == pytest.approx(tiled["parts"], abs=0.1)  # a microvolt may round an activation otherwise
     assert (short["samples"], tiled["samples"]) == (4_800, 32_000)
 
 
@@ -198,7 +198,8 @@ def test_a_score_has_its_parts_and_what_is_made_of_it(recordings_of_all_kinds: P
     said = scored["good.wav"]
 
     assert set(said["parts"]) == {"indicators", "spectrum", "neighbour", "network"}
-    assert said["score"] == pytest.approx(np.mean(list(said["parts"].values())))
+    z = said["parts"]
+    assert said["score"] == pytest.approx((sum(z.values()) - 0.75 * z["network"]) / 3.25)
     assert (said["samples"], len(said["segment_scores"])) == (160_000, 8)
     assert 1 <= said["health_index"] <= 10
     assert said["surprise"] >= 0
@@ -497,7 +498,9 @@ def test_the_demo_piped_is_a_line_a_clip_and_the_alarm(capsys: pytest.CaptureFix
 
     assert sum("surprise" in line for line in lines) == 12
     assert sum(line == "ALARM activated: fan" for line in lines) == 1
-    assert re.fullmatch(r"the alarm was raised; what moved most: (\d+ Hz \d+ %, ){2}[a-z]+ \d+ %", lines[-1])
+    assert re.fullmatch(
+        r"the alarm was raised; what was heard: network [\d.]+ σ; \w+ [\d.]+ σ: .* [+-][\d.]+ dB", lines[-1]
+    )
     assert "\x1b" not in "".join(lines)
 
 
@@ -582,7 +585,7 @@ def test_bench_compares_the_graphs_that_the_bundle_carries(tmp_path: Path) -> No
     both = resealed(tmp_path / "both.asd", files | {"backbone.fp32.onnx": files["backbone.int8.onnx"]})
 
     def ratios(path: Path) -> dict[str, float | None]:
-        answer = edge_asd("bench", "--bundle", path, "--head", FAN, "--rounds", 3, "--json")
+        answer = edge_asd("bench", "--bundle", path, "--head", FAN, "--rounds", 15, "--json")
         assert answer.returncode == 0
         said = json.loads(answer.stdout)
         assert 0 < said["real_time_factor"] < 1

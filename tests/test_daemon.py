@@ -11,7 +11,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,10 @@ from edge_asd.config import Config
 from edge_asd.daemon import Daemon, Nobody, stopped_by_signals
 from edge_asd.deliver.publisher import NullPublisher
 from edge_asd.errors import BundleError, ConfigError, HeadUnknown, SourceError
-from edge_asd.observe.clock import Clock
 from edge_asd.observe.notify import Notifier
 from edge_asd.score.queue import WAIT_S
 from edge_asd.signal.segment import Block, Windows
+from tests.clock import Time
 from tests.conftest import PATIENCE, free_port, until
 from tests.example import MACHINE, SECOND, bundle, embed, noise
 
@@ -75,18 +75,6 @@ def said(systemd: socket.socket) -> list[str]:
         while True:
             words.append(systemd.recv(4096).decode())
     return words
-
-
-@dataclass
-class Time:
-    """Seconds since the test began, as the test says."""
-
-    now: float = 0.0
-
-    @property
-    def clock(self) -> Clock:
-        """Both kinds of time."""
-        return Clock(lambda: self.now, lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now))
 
 
 @dataclass

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge_asd.attendance import attend
 from edge_asd.bundle import open_bundle
 from edge_asd.config import Config
 from edge_asd.daemon import Daemon, Nobody
 from edge_asd.errors import AudioError, BundleError, ConfigError
 from edge_asd.judgement import Judgement, hear, keep
-from edge_asd.learn.memory import FIRST, Memory
+from edge_asd.learn.memory import FIRST
 from edge_asd.learn.notebook import Notebook, Slots
-from edge_asd.lesson import FALSE_ALARMS, Proposal, attend
+from edge_asd.lesson import FALSE_ALARMS
 from edge_asd.observe.evidence import FOLDER as SOUNDS
 from edge_asd.observe.evidence import Archive
 from tests.example import MACHINE, bundle, noise
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_asd.alarm.alarm import Policy
+    from edge_asd.deliver.payload import Proposal
     from edge_asd.score.clip import ClipScore
 
 RATE = 16_000
@@ -72,9 +74,10 @@ def judged(folder: Path, sound: np.ndarray) -> tuple[str, list[tuple[float, floa
 
 
 def test_a_lesson_tells_what_it_covers_and_proposes_a_threshold(tmp_path: Path) -> None:
-    told: list[tuple[int, float]] = []
-    proposal = attend(config(tmp_path, LOUD), "press", 0.5, progress=lambda m, clip_s: told.append((len(m), clip_s)))
-    assert told == [(number, 1.0) for number in range(1, 31)]
+    told: list[tuple[float, str]] = []
+    proposal = attend(config(tmp_path, LOUD), "press", 0.5, progress=lambda *said: told.append(said))
+    assert [minutes for minutes, _ in told] == [pytest.approx(number / 60) for number in range(1, 31)]
+    assert told[17][1] == "0.3 of 0.5 minutes, operating points: 1"
     assert (proposal.minutes, proposal.wanted_minutes, proposal.clips) == (0.5, 0.5, 30)
     assert (proposal.points, proposal.points_found, proposal.repeated) == ({FIRST: 30}, 1, 0)
     assert proposal.threshold == pytest.approx(np.log10(604_800) / 3)  # once a week, three clips of a second in a row
@@ -84,6 +87,11 @@ def test_a_lesson_tells_what_it_covers_and_proposes_a_threshold(tmp_path: Path) 
 
 def test_a_recording_that_ends_teaches_what_it_has(tmp_path: Path) -> None:
     assert learned(tmp_path, LOUD[: 12 * RATE], minutes=30).minutes == pytest.approx(12 / 60)
+
+
+@pytest.mark.parametrize(("clips", "few"), [(19, True), (20, False)])
+def test_clips_too_few_to_keep_to_the_rate_that_is_stated_are_told(tmp_path: Path, clips: int, few: bool) -> None:  # noqa: FBT001 - a parameter
+    assert learned(tmp_path, LOUD[: clips * RATE]).few is few
 
 
 def test_sound_that_goes_round_counts_once(tmp_path: Path) -> None:
@@ -112,8 +120,8 @@ def test_unfit_sound_teaches_nothing(tmp_path: Path, spoil: object, said: str) -
 
 
 def test_an_interrupted_lesson_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    def weary(heard: Memory, _: float) -> None:
-        if len(heard) == 9:
+    def weary(minutes: float, _: str) -> None:
+        if minutes == pytest.approx(9 / 60):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

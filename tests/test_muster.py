@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,9 +19,9 @@ from edge_asd.deliver.publisher import Incoming, NullPublisher
 from edge_asd.errors import BundleError, ConfigError, HeadUnknown, UpdateRefused
 from edge_asd.model.shelf import Shelf as ModelShelf
 from edge_asd.muster import AGAIN_S, Muster
-from edge_asd.observe.clock import Clock
 from edge_asd.signature import Trust
 from edge_asd.ward import Mind
+from tests.clock import Time
 from tests.conftest import until
 from tests.example import SECOND, bundle, noise
 
@@ -36,18 +35,6 @@ if TYPE_CHECKING:
     from edge_asd.score.clip import ClipScore
 
 RATE = 16_000
-
-
-@dataclass
-class Time:
-    """Seconds since the test began, as the test says."""
-
-    now: float = 0.0
-
-    @property
-    def clock(self) -> Clock:
-        """Both kinds of time."""
-        return Clock(lambda: self.now, lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now))
 
 
 @dataclass

@@ -1,9 +1,10 @@
-"""``python -m train COMMAND``: data, render, crowd, fit, generate, export, ensemble, evaluate, sweep, report, bench."""
+"""``python -m train COMMAND``: from data sets to a bundle, and what it is worth; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -277,6 +278,79 @@ def evaluate(
 
 
 @app.command()
+def curve(
+    data: Data,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="NAME.asd, whose parts are learned anew; the built-in one by default.")
+    ] = None,
+    machine: Machines = None,
+    clips: Annotated[list[int] | None, typer.Option(min=1, help="Normal clips of a lesson; 3, 5, 10, 20, 30.")] = None,
+    added: Annotated[list[int] | None, typer.Option(min=0, help="Clips of the target domain; 0, 1, 3, 10.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Of clips, for each figure.")] = 5,
+    peer: Annotated[
+        str | None, typer.Option(help="A recipe, as ae, whose network is trained on the clips drawn, from the start.")
+    ] = None,
+    peer_draws: Annotated[int, typer.Option(min=1, help="The same for the peer, which takes far longer.")] = 2,
+    head: Annotated[str | None, typer.Option(help="Of the bundle; its first by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for curve.csv and curve.png.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Measure how good a head is by how few clips a device learned it from."""
+    from edge_asd.bundle import BUILTIN  # noqa: PLC0415
+    from train.compare.curve import ADDED, CLIPS, Plan, as_csv, drawing, show  # noqa: PLC0415
+    from train.compare.curve import curve as measure  # noqa: PLC0415
+    from train.file import write_whole  # noqa: PLC0415
+
+    plan = Plan(tuple(clips or CLIPS), tuple(ADDED if added is None else added), draws, peer, peer_draws, seed)
+    with show_progress() as progress:
+        points = measure(bundle or BUILTIN, data, machine or (), plan, progress, head)
+    if out is not None:
+        write_whole(out / "curve.csv", as_csv(points))
+        write_whole(out / "curve.png", drawing(points))
+    if as_json:
+        print(json.dumps([asdict(point) for point in points], indent=1))
+    else:
+        show(points)
+
+
+@app.command()
+def hours(
+    bundle: Annotated[Path, typer.Argument(help="NAME.asd.")],
+    work: Annotated[Path, typer.Option(help="Folder for what was heard; gone on with, and judged anew.")],
+    data: Annotated[list[Path] | None, typer.Option(help="Normal recordings to be judged too; repeatable.")] = None,
+    machine: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MACHINES)}; all by default.")] = None,
+    learn: Annotated[list[int] | None, typer.Option(min=5, help="Clips of a lesson; 31 and 60.")] = None,
+    individuals: Annotated[int, typer.Option(min=1, help="Of each kind of machine.")] = 2,
+    days: Annotated[int, typer.Option(min=0, help="After that of the lesson.")] = 2,
+    clips: Annotated[int, typer.Option(min=1, help="Normal ones that are judged a day.")] = 360,
+    faulty: Annotated[int, typer.Option(min=1, help="Clips of each fault and severity.")] = 12,
+    draws: Annotated[int, typer.Option(min=1, help="Lessons drawn from recordings, which then share clips.")] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Count false alarms in hours of normal sound after a lesson of minutes, and how soon faults are told."""
+    from train.corpus.clip import scan  # noqa: PLC0415
+    from train.judge import hours as measure  # noqa: PLC0415
+
+    lessons = tuple(learn or (31, 60))
+    kinds = tuple(machine or MACHINES)
+    watch = measure.Watch(kinds, individuals, max(lessons), days, clips, faulty, measure.clip_s(bundle), seed)
+    with show_progress() as progress:
+        heard = measure.hear(bundle, watch, work, progress, workers=workers)
+    found = list(measure.rendered_hours(bundle, heard, lessons))
+    if data:
+        quiet = [clip for clip in scan(data) if clip.label == "normal"]
+        found += measure.recorded_hours(bundle, quiet, lessons, draws, seed)
+    if as_json:
+        told = {"normal": [*map(measure.rows, found)], "faults": [*map(measure.delays, found)]}
+        print(json.dumps({name: [row for rows in each for row in rows] for name, each in told.items()}, indent=1))
+    else:
+        measure.show(found)
+
+
+@app.command()
 def sweep(
     recipe: Annotated[list[str], typer.Argument(help="Methods, METHOD-paper, or paths of TOML files.")],
     data: Data,
@@ -349,6 +423,17 @@ def report(
 
 
 @app.command()
+def rule(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders with an evaluation in each, or evaluations.")],
+    part: Annotated[str, typer.Option(help="The part of the network whose weight is asked for.")] = "network",
+) -> None:
+    """Choose one rule of fusion for all machines, each data set being judged by the rule that the others choose."""
+    from train.compare.rule import choose, show  # noqa: PLC0415
+
+    show(choose(runs, part))
+
+
+@app.command()
 def bench(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     bundle: Annotated[Path, typer.Argument(help="The bundle exported from it, with its fp32 graph.")],
@@ -359,6 +444,29 @@ def bench(
 
     for timing in measure(run, bundle, rounds):
         print(f"{timing.stage:45} {1e3 * timing.seconds:8.2f} ms   {timing.ratio or 1:.2f} of torch eager")
+
+
+@app.command()
+def bench_sizes(
+    out: Annotated[Path, typer.Option(help="Folder for the untrained bundles, for edge-asd bench and cost.")],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="The three sizes of the house network by default; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3)] = 30,
+) -> None:
+    """Tell what networks of each size cost, int8 on one core, the whole score included, against torch float32."""
+    from train.pack.size import SIZES  # noqa: PLC0415
+    from train.pack.size import sizes as measure  # noqa: PLC0415
+
+    for size in measure(recipe or SIZES, out, rounds):
+        print(f"{size.recipe}: {size.parameters / 1e6:.2f} M parameters, {size.macs / 1e6:.1f} M multiplications")
+        print(f"  {'views, a segment':20} {size.views_ms:8.2f} ms")
+        for what, cost, unit in (
+            ("network, a segment", size.network_ms, "ms"),
+            ("whole clip", size.clip_ms, "ms"),
+            ("memory", size.memory_mb, "MB"),
+        ):
+            print(f"  {what:20} {cost.ours:8.2f} {unit}   torch {cost.torch:8.2f}   ratio {cost.ratio:.2f}")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 """Whether a new version scores; if not, back to the one before.
 
     trial begin TREE   the new version is laid and about to be started; TREE, which runs now, is the last good one
-    trial judge        wait until the new one scores; after three minutes, or when it has failed, start TREE again
+    trial judge [S]    wait until the new one scores; after S seconds, or when it has failed, start TREE again
     trial health       what the daemon says of itself; exit code 1 if it does not answer or something is not well
 
 It belongs to no version: whatever is wrong with the new one, this runs with Debian's Python and nothing else.
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE_S = 180.0
-SETTLED_S = 30.0
-"""as long as it must have run: one that scores a clip and dies is not good"""
+SETTLED = 1 / 6
+"""of the patience, as long as it must have run: one that scores a clip and dies is not good"""
 LOOK_S = 2.0
 """between two looks"""
 ANSWER_S = 10.0
@@ -69,12 +69,18 @@ def begin(place: Place, good: str, node: Node) -> None:
     written.replace(place.note)
 
 
-def judge(place: Place, node: Node, clock: Callable[[], float], rest: Callable[[float], None]) -> bool:
-    """Whether the new version may stay; until that is known, wait."""
+def judge(
+    place: Place,
+    node: Node,
+    clock: Callable[[], float],
+    rest: Callable[[float], None],
+    patience_s: float = PATIENCE_S,
+) -> bool:
+    """Whether the new version may stay; until that is known, wait, at most so many seconds."""
     good, was, run = place.note.read_text().split()
-    until = clock() + PATIENCE_S
+    until = clock() + patience_s
     while clock() < until and not node.failed():
-        if settled(node.health(), run, scoring=was == "scoring"):
+        if settled(node.health(), run, patience_s * SETTLED, scoring=was == "scoring"):
             place.note.unlink()
             return True
         rest(LOOK_S)
@@ -83,12 +89,12 @@ def judge(place: Place, node: Node, clock: Callable[[], float], rest: Callable[[
     return False
 
 
-def settled(said: dict[str, Any] | None, before: str, *, scoring: bool) -> bool:
-    """It has run for a while, and scores if the one before did: a microphone that was away is nobody's fault.
+def settled(said: dict[str, Any] | None, before: str, while_s: float, *, scoring: bool) -> bool:
+    """It has run for so many seconds, and scores if the one before did: a microphone that was away is nobody's fault.
 
     The run ``before`` may answer until systemd has stopped it.
     """
-    if said is None or said["boot_id"] == before or said["uptime_s"] < SETTLED_S:
+    if said is None or said["boot_id"] == before or said["uptime_s"] < while_s:
         return False
     return bool(said.get("scored")) or not scoring
 
@@ -152,10 +158,11 @@ def main() -> None:
             begin(place, good, node)
         case ["health"]:
             sys.exit(complaint(health(place)) or 0)
-        case ["judge"]:
+        case ["judge", *patience]:
+            patience_s = float(patience[0]) if patience else PATIENCE_S
             new, old = (place.root / "current").readlink(), place.note.read_text().split()[0]
-            if not judge(place, node, time.monotonic, time.sleep):
-                sys.exit(f"edge_asd {new} did not score within three minutes or failed: back to {old}")
+            if not judge(place, node, time.monotonic, time.sleep, patience_s):
+                sys.exit(f"edge_asd {new} did not score within {patience_s:g} s or failed: back to {old}")
             print(f"edge_asd {new} is good")  # noqa: T201 - the journal
         case _:
             sys.exit(__doc__)

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from pydantic_core import from_json
 
 from edge_asd.deliver.message import NAME, Kind, Message, Verb
-from edge_asd.deliver.payload import Condition, Health, Labelled, Moment, Name, Shape, ThresholdSet
+from edge_asd.deliver.payload import Condition, Health, Labelled, LessonState, Moment, Name, Shape, ThresholdSet
 from edge_asd.deliver.topic import Topics, wire
 from edge_asd.errors import CommandRefused
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edge_asd.deliver.publisher import Incoming
 
-ALLOWED = frozenset(Verb) - {Verb.OUT_OF_SERVICE, Verb.THRESHOLD, Verb.RESTART, Verb.MODEL}
+ALLOWED = frozenset(Verb) - {Verb.OUT_OF_SERVICE, Verb.THRESHOLD, Verb.RESTART, Verb.MODEL, Verb.CALIBRATE}
 """verbs that a node obeys unless its settings say otherwise; only these may come without ``ts``"""
 LIMIT = 16 * 1024
 """bytes of a payload"""
@@ -160,6 +160,32 @@ class Snapshot(OfMachine):
     """above 0, at most 60"""
 
 
+class Teaching(StrEnum):
+    """What can be done about what a machine is taught."""
+
+    START = "start"
+    STATUS = "status"
+    PAUSE = "pause"
+    COMMIT = "commit"
+    UNDO = "undo"
+    ABORT = "abort"
+
+
+class Calibrate(OfMachine):
+    """Learn the machine from what is heard of it while it runs normally."""
+
+    action: Teaching
+    """start: listen, or go on, and propose a head; pause: stop, and keep what was heard; abort: forget that, and what
+    was proposed; commit: judge by what was proposed; undo: by what was before; status: how it stands"""
+    minutes: float = Field(default=30.0, ge=0.5, le=240)
+    """start: of normal sound, from 0.5 to 240"""
+    add: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    """start: name of an operating point that is added to what is learned, one line of up to 64 characters; null: all
+    is learned anew"""
+    alarms: bool = False
+    """start: true: clips of alarms are learned, too, because the machine is well and sounds otherwise now"""
+
+
 class HealthCheck(Request):
     """How is the node?"""
 
@@ -222,6 +248,7 @@ REQUESTS: Mapping[Verb, type[Request]] = {
     Verb.DISCOVERY: Discover,
     Verb.RESTART: Restart,
     Verb.MODEL: ModelOrder,
+    Verb.CALIBRATE: Calibrate,
 }
 
 
@@ -446,7 +473,7 @@ class Models(Shape):
     """what is being done; ask for the list later to see what came of it"""
 
 
-Result: TypeAlias = Condition | Health | ThresholdSet | Labelled | Saved | Models
+Result: TypeAlias = Condition | Health | ThresholdSet | Labelled | Saved | Models | LessonState
 
 
 class Reply(Shape):
@@ -466,7 +493,7 @@ class Reply(Shape):
     error: str | None = None
     """why not, and what to do; null when it was done"""
     data: Result | None = None
-    """the alarm afterwards, the node's health, or what was set or saved"""
+    """the alarm afterwards, the node's health, what was set or saved, or how a lesson stands"""
 
 
 def answer(topics: Topics, command: Command, now: datetime, data: Result | None = None) -> Message:

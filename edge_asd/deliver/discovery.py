@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edge_asd.alarm.alarm import State, Suppression, Transition
 from edge_asd.alarm.flood import FloodStage
-from edge_asd.deliver.command import ALLOWED
+from edge_asd.deliver.command import ALLOWED, Teaching
 from edge_asd.deliver.message import Kind, Message, Verb, checked_name
-from edge_asd.deliver.payload import Notice
+from edge_asd.deliver.payload import LessonStage, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -121,6 +121,10 @@ class Discovery:
                 "Out of service", Verb.OUT_OF_SERVICE, machine, f"{root}/alarm", "out_of_service"
             ),
             "threshold": self._threshold(machine, root),
+            "learn": self._lesson_button("Learn 30 min", machine, Teaching.START),
+            "commit": self._lesson_button("Use what was learned", machine, Teaching.COMMIT),
+            "undo": self._lesson_button("Undo learning", machine, Teaching.UNDO),
+            "lesson": self._lesson(root),
         }
 
     def _button(self, name: str, verb: Verb, body: Component) -> Component:
@@ -129,6 +133,20 @@ class Discovery:
 
     def _timed_button(self, name: str, verb: Verb) -> Component:
         return self._command("button", verb, {"name": name, "command_template": _timed({})})
+
+    def _lesson_button(self, name: str, machine: str, action: Teaching) -> Component:
+        template = _timed({"machine": machine, "action": action})
+        settings = {"name": name, "command_template": template, "entity_category": "config"}
+        return self._command("button", Verb.CALIBRATE, settings)
+
+    def _lesson(self, root: str) -> Component:
+        """How far it is; nothing where none can be ordered."""
+        if Verb.CALIBRATE not in self.allowed:
+            return {"platform": "sensor"}
+        topic = f"{root}/lesson"
+        diagnostic = {"state_topic": topic, "json_attributes_topic": topic, "entity_category": "diagnostic"}
+        words = {"device_class": "enum", "options": [*LessonStage]}
+        return _sensor("Lesson", "{{ value_json.stage }}") | words | diagnostic
 
     def _switch(self, name: str, verb: Verb, machine: str, state: str, flag: str) -> Component:
         settings = {

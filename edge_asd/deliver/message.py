@@ -24,6 +24,7 @@ class Kind(StrEnum):
     SCORE = "score"
     ALARM = "alarm"
     EVENT = "event"
+    LESSON = "lesson"
     REPLY = "reply"
     DISCOVERY = "discovery"
 
@@ -64,6 +65,7 @@ class Verb(StrEnum):
     DISCOVERY = "discovery"
     RESTART = "restart"
     MODEL = "model"
+    CALIBRATE = "calibrate"
 
 
 class Status(StrEnum):

@@ -137,7 +137,11 @@ class Evidence(Shape):
     indicators: dict[str, float] = Field(default_factory=dict)
     """share of level, crest and kurtosis in how far they are from normal together"""
     nearest: str | None = None
-    """the normal clip it is most like, by the beginning of its file's SHA-256; null when the bundle names none"""
+    """the normal clip it is most like, by the beginning of its file's SHA-256, or of what was learned on the device by
+    operating point and number; null when the bundle names none"""
+    words: tuple[str, ...] = ()
+    """of the parts that are off what each says, as ``spectrum 4.2 σ: band 3.1–4.0 kHz +9.3 dB``; who adds most to the
+    score speaks first"""
 
 
 class _OfAlarm(_OfMachine):
@@ -242,6 +246,93 @@ class FloodEvent(_Said):
     """activations by machine: those that made the flood when it began, later those held back since"""
     held: int
     """activations held back since the notice before"""
+
+
+class Proposal(Shape):
+    """What a lesson came to."""
+
+    machine: Name
+    number: int
+    """of the candidate"""
+    minutes: float
+    """of normal sound that counts, in this lesson"""
+    wanted_minutes: float
+    points: dict[str, int]
+    """clips in the bank by operating point, as they were called"""
+    points_found: int
+    """operating points that the spectra of this lesson show"""
+    repeated: int
+    """clips that were heard before, and do not count"""
+    clipped: int
+    """clips with samples at full scale, which do not count"""
+    strange: int
+    """clips of an alarm, by the head that was learned before, which do not count"""
+    threshold: float
+    """surprise"""
+    on_delay: int
+    false_alarms_per_week: float
+    over: int
+    """of the clips learned from, those over the threshold, each left out of what judged it"""
+    clips: int
+    """learned from"""
+    left_out: tuple[str, ...]
+    """parts of the bundle's head that only training can fit"""
+    refused: str
+    """why false alarms were not learned as normal clips; empty when they were, or there are none"""
+    few: bool
+    """so few clips that more alarms will be false than the threshold promises: add to them, or learn longer"""
+
+
+class LessonStage(StrEnum):
+    """How far a machine's lesson is."""
+
+    IDLE = "idle"
+    """nobody teaches; what was heard before may be kept"""
+    BEGINNING = "beginning"
+    LISTENING = "listening"
+    FITTING = "fitting"
+    PAUSED = "paused"
+    """what was heard is kept, and the same order goes on with it"""
+    DONE = "done"
+    """it came to a ``proposal``"""
+    REFUSED = "refused"
+    """``reason`` says why"""
+
+
+class LessonState(Shape):
+    """What a machine is being taught, and what of it is in use; retained."""
+
+    shape: Literal["edge_asd.lesson/1"] = Field(default="edge_asd.lesson/1", alias="schema")
+    node: Name
+    machine: Name
+    ts: Moment
+    stage: LessonStage
+    said: str
+    """how far it is, for people"""
+    reason: str | None
+    """listening: why the last sound does not count; refused: why there is no candidate"""
+    minutes: float
+    """of normal sound that counts so far"""
+    wanted_minutes: float | None
+    """null: nothing is ordered"""
+    add: str | None
+    """operating point that is being added; null: all is learned anew"""
+    points_found: int
+    """operating points that the spectra show so far"""
+    unfit: int
+    """clips that do not count because the source was not well, or samples were at full scale"""
+    repeated: int
+    """clips that do not count because they were heard before"""
+    strange: int
+    """clips that do not count because they are an alarm of the head that was learned before"""
+    active: int
+    """number of the learned head that judges, or will from the next clip on; 0: the bundle's own"""
+    previous: int | None
+    """number of what an undo leads to; null: there is nothing to go back to"""
+    candidate: int | None
+    """number of what waits to be committed; null: nothing does"""
+    proposal: Proposal | None
+    """what the lesson came to"""
 
 
 class Device(Shape):

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from edge_asd.deliver.command import REQUESTS, Reply
-from edge_asd.deliver.payload import AlarmState, Event, FloodEvent, Health, Info, Score, Source, SourceLevel
+from edge_asd.deliver.payload import (
+    AlarmState,
+    Event,
+    FloodEvent,
+    Health,
+    Info,
+    LessonState,
+    Score,
+    Source,
+    SourceLevel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +33,18 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-SAID: tuple[type[BaseModel], ...] = (Info, Health, Source, SourceLevel, Score, AlarmState, Event, FloodEvent, Reply)
+SAID: tuple[type[BaseModel], ...] = (
+    Info,
+    Health,
+    Source,
+    SourceLevel,
+    Score,
+    AlarmState,
+    Event,
+    FloodEvent,
+    LessonState,
+    Reply,
+)
 
 
 class _Terse(GenerateJsonSchema):

@@ -10,7 +10,17 @@ from edge_asd.deliver.message import Kind, Message, Status, checked_name
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from edge_asd.deliver.payload import AlarmState, Event, FloodEvent, Health, Info, Score, Source, SourceLevel
+    from edge_asd.deliver.payload import (
+        AlarmState,
+        Event,
+        FloodEvent,
+        Health,
+        Info,
+        LessonState,
+        Score,
+        Source,
+        SourceLevel,
+    )
 
 EVERYBODY = "all"
 """stands for every node in a topic"""
@@ -93,14 +103,18 @@ class Topics:
         """One transition, or one thing done about an alarm."""
         return Message(self._topic("machine", event.machine, "event"), wire(event), Kind.EVENT)
 
+    def lesson(self, lesson: LessonState) -> Message:
+        """What a machine is being taught."""
+        return Message(self._topic("machine", lesson.machine, "lesson"), wire(lesson), Kind.LESSON)
+
     def flood(self, event: FloodEvent) -> Message:
         """What takes the place of many events."""
         return Message(self._topic("event"), wire(event), Kind.EVENT)
 
-    def forgotten(self, machine: str) -> tuple[Message, Message]:
+    def forgotten(self, machine: str) -> tuple[Message, ...]:
         """Empty, which removes what the broker keeps of a machine that is listened to no more."""
-        alarm, availability = self._topic("machine", machine, "alarm"), self._topic("machine", machine, "availability")
-        return Message(alarm, b"", Kind.ALARM), Message(availability, b"", Kind.AVAILABILITY)
+        kinds = (Kind.ALARM, Kind.AVAILABILITY, Kind.LESSON)
+        return tuple(Message(self._topic("machine", machine, kind), b"", kind) for kind in kinds)
 
     def _topic(self, *levels: str) -> str:
         return "/".join([self.root, *map(checked_name, levels)])

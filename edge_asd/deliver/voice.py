@@ -199,6 +199,7 @@ class Voice:
             bands={str(hertz): share for hertz, share in clip.why.bands.items()},
             indicators=clip.why.indicators,
             nearest=clip.why.nearest,
+            words=clip.why.words,
         )
 
 

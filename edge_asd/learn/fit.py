@@ -31,6 +31,8 @@ MOST = 256
 """clips that a bank holds: three quarters of an hour, and with a network of 128 numbers a megabyte"""
 NORMAL_SHARE = 0.9
 """of normal clips below the decision threshold, by their own quantile; ``train`` fits a gamma, which needs scipy"""
+TRUSTED = 20
+"""clips from which on heads kept to the false-alarm rate that they state; of ten they do not (docs/lab.md)"""
 PLAIN: Mapping[Detects, Backend] = {
     "nearest": LocalDensity(),
     "difference": LocalDensity(ratio=False),
@@ -85,7 +87,7 @@ def learn(base: Head, memory: Memory, goal: Goal, most: int = MOST) -> Learnt:
     head, own = fit_head(backends, bank.normals(), replace(base.fusion, weights=weights))
     others = memory.some(sorted(set(range(len(memory))) - set(kept))).normals()
     scores = np.concatenate([own, [head.judge(normal.evidence).score for normal in others]])
-    head = replace(head, calibration=Calibration.fit(scores))
+    head = replace(head, calibration=Calibration.fit(scores), clips=bank.names())
     return Learnt(head, _card(head, memory, bank, scores, goal), bank, scores, left_out)
 
 

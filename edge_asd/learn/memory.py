@@ -70,6 +70,15 @@ class Memory:
         """Clips by operating point."""
         return dict(Counter(self.points))
 
+    def names(self) -> tuple[str, ...]:
+        """What each clip is called: its operating point, and its number in that."""
+        seen: Counter[str] = Counter()
+        named = []
+        for point in self.points:
+            seen[point] += 1
+            named.append(f"{point} {seen[point]}")
+        return tuple(named)
+
     def found_points(self) -> int:
         """Operating points that the spectra show, whatever they were called.
 
@@ -78,8 +87,7 @@ class Memory:
         """
         if len(self) < LEAST_OF_POINT:
             return 0
-        spectra = self.features["mean"].astype(np.float64)
-        far = np.sqrt(np.square(spectra[:, None] - spectra).mean(axis=2))
+        far = _apart(self.features["mean"].astype(np.float64))
         np.fill_diagonal(far, np.inf)
         linked = far <= LINK * max(float(np.quantile(far.min(axis=1), 0.9)), SAME_DB)
         return sum(len(group) >= LEAST_OF_POINT for group in _components(linked))
@@ -136,16 +144,26 @@ def _k_centre(rows: NDArray[np.float64], count: int) -> list[int]:
     return chosen
 
 
+def _apart(spectra: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, M) -> (N, N) root mean square difference; by products, for hours of clips are a thousand rows."""
+    centred = spectra - spectra.mean(axis=0)
+    squares = np.square(centred).sum(axis=1)
+    apart = squares[:, None] + squares - 2 * centred @ centred.T
+    mean: NDArray[np.float64] = np.maximum(apart, 0) / spectra.shape[1]
+    return mean**0.5
+
+
 def _components(linked: NDArray[np.bool_]) -> list[set[int]]:
     """Of a graph, (N, N)."""
-    groups, left = [], set(range(len(linked)))
-    while left:
-        group, edge = set[int](), {left.pop()}
-        while edge:
+    groups, left = [], np.ones(len(linked), bool)
+    while left.any():
+        group = np.zeros(len(linked), bool)
+        edge = np.arange(len(linked)) == left.argmax()
+        while edge.any():
             group |= edge
-            edge = {int(near) for row in edge for near in np.flatnonzero(linked[row])} - group
-        groups.append(group)
-        left -= group
+            edge = linked[edge].any(axis=0) & ~group
+        groups.append(set(np.flatnonzero(group).tolist()))
+        left &= ~group
     return groups
 
 

@@ -3,7 +3,7 @@
 In ``STATE/learnt/MACHINE`` lies each as ``NUMBER.learnt`` beside ``slots.json``, which says which is which. That file
 is put in its place whole, and after everything it names: whatever happens in between, the notebook is as it was before
 or as it is after. What it does not name is swept away by the next change. Number 0 is the bundle's own head, which is
-always there. Beside them lies what was heard of a lesson that is not over.
+always there. Beside them lies what was heard of a lesson that is not over, and what a daemon was told to teach.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "learnt"
 """within the state folder"""
-SLOTS, LOCK, LESSON = "slots.json", "lock", "lesson.safetensors"
+SLOTS, LOCK, LESSON, ORDER = "slots.json", "lock", "lesson.safetensors", "order.json"
 OWN = 0
 """number of the bundle's own head"""
 
@@ -58,6 +58,28 @@ class Slots(BaseModel):
     def named(self) -> set[int]:
         """Those that must be there."""
         return {number for number in (self.active, self.previous, self.candidate) if number}
+
+
+class Order(BaseModel):
+    """A lesson that a daemon is to hold, also after it was killed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    number: int = Field(gt=0)
+    """that its candidate will have; once that was given, the order is carried out"""
+    minutes: float = Field(gt=0)
+    """of normal sound"""
+    add: str | None = None
+    """operating point to be added; None: all is learned anew"""
+    alarms: bool = False
+    """clips of alarms count, too"""
+    by: str | None = None
+    """who wants it"""
+
+    @property
+    def what(self) -> tuple[str | None, bool]:
+        """Two orders that differ in it are two lessons."""
+        return self.add, self.alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +137,7 @@ class Notebook:
             number = slots.last + 1
             write_overlay(self.path(number), note, learnt)
             changed = self._write(slots.model_copy(update={"candidate": number, "last": number}))
-            (self.folder / LESSON).unlink(missing_ok=True)
+            self._drop(LESSON, ORDER)
             return changed
 
     def commit(self) -> Slots:
@@ -146,7 +168,7 @@ class Notebook:
     def discard(self) -> Slots:
         """Forget the candidate, and the lesson that is not over."""
         with self._change() as slots:
-            (self.folder / LESSON).unlink(missing_ok=True)
+            self._drop(ORDER, LESSON)
             return self._write(slots.model_copy(update={"candidate": None}))
 
     # A lesson that is not over
@@ -163,11 +185,33 @@ class Notebook:
         """For the same command to go on with; of nothing there is no lesson."""
         with self._change():
             if not len(memory):
-                (self.folder / LESSON).unlink(missing_ok=True)
+                self._drop(LESSON)
                 return
             listener = np.frombuffer(_listener(digest, key), np.uint8)
             content = {name: np.ascontiguousarray(value) for name, value in memory.tensors().items()}
             self._settle(LESSON, save({**content, "listener": listener.copy()}))
+
+    def order(self) -> Order | None:
+        """What a daemon is to teach; None: nothing, it is done already, or nobody can read it.
+
+        Raises:
+            UpdateRefused: what was learned so far cannot be read.
+        """
+        try:
+            order = Order.model_validate_json((self.folder / ORDER).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return order if order.number > self.slots().last else None
+
+    def keep_order(self, order: Order) -> None:
+        """In place of any before."""
+        with self._change():
+            self._settle(ORDER, (order.model_dump_json(indent=1) + "\n").encode())
+
+    def drop_order(self) -> None:
+        """Nobody is to teach any more; what was heard is kept."""
+        with self._change():
+            self._drop(ORDER)
 
     # How it is kept
 
@@ -187,10 +231,14 @@ class Notebook:
             raise UpdateRefused(msg) from error
 
     def _sweep(self) -> None:
-        kept = {SLOTS, LOCK, LESSON, *(self.path(number).name for number in self.slots().named)}
+        kept = {SLOTS, LOCK, LESSON, ORDER, *(self.path(number).name for number in self.slots().named)}
         for path in self.folder.iterdir():
             if path.name not in kept:
                 path.unlink()
+
+    def _drop(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _write(self, slots: Slots) -> Slots:
         self._settle(SLOTS, (slots.model_dump_json(indent=1) + "\n").encode())

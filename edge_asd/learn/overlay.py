@@ -104,8 +104,9 @@ def read_overlay(path: Path, bundle: Bundle) -> Overlay:
         raise BundleError(msg)
     widths = feature_widths(bundle.manifest, bundle.backbone)
     try:
-        head = unpack_head(WITHIN, note.card, load(files[HEAD]), widths)
-        return Overlay(note, head, Memory.of(load(files[HEARD])))
+        memory = Memory.of(load(files[HEARD]))
+        head = unpack_head(WITHIN, note.card, load(files[HEAD]), widths, memory.names())
+        return Overlay(note, head, memory)
     except (KeyError, ValueError, SafetensorError) as error:
         msg = f"{path}: cannot be used ({error}); undo it: edge-asd learn {note.machine} undo"
         raise BundleError(msg) from error

@@ -101,12 +101,19 @@ class Backbone:
         """
         if not self._outputs:  # ONNX Runtime would take that for all of them
             return {}
-        views = {name: view(name, self._specs, segment[None]) for name in self.views}
         try:
-            found = self._session.run(self._outputs, views)
+            return self.look(self.seen(segment))
         except Exception as error:  # same
             msg = f"the backbone cannot look at a segment of {segment.size} samples: {_line(error)}"
             raise BundleError(msg) from error
+
+    def seen(self, segment: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """(S,) -> its views by name, each (1, …)."""
+        return {name: view(name, self._specs, segment[None]) for name in self.views}
+
+    def look(self, views: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Views by name -> outputs by name: what the network itself does."""
+        found = self._session.run(self._outputs, views)
         return {name: output[0] for name, output in zip(self._outputs, found, strict=True)}
 
 

@@ -23,7 +23,10 @@ class Why:
     indicators: dict[str, float] = field(default_factory=dict)
     """``level``, ``crest``, ``kurtosis`` -> share in the distance of the indicators, largest first"""
     nearest: str | None = None
-    """id of the training clip it is most like: the first 8 bytes of the SHA-256 of its file, hex"""
+    """the training clip it is most like: the first 8 bytes of the SHA-256 of its file, hex, or of what a device learned
+    the operating point and the clip's number in it"""
+    words: tuple[str, ...] = ()
+    """of the parts that are off what each says, in numbers with units; who adds most to the score speaks first"""
 
 
 @dataclass(frozen=True, slots=True)

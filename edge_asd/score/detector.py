@@ -62,6 +62,10 @@ class Detector(Protocol):
 class Divisible(Protocol):
     """A detector whose distance is the sum of what each feature adds to it."""
 
+    def origin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the distance of features is measured from, (D,) -> (D,)."""
+        ...
+
     def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """What each feature adds, (D,) -> (D,): how far it is off, times the slope of the distance along it.
 

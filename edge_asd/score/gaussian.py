@@ -41,6 +41,10 @@ class Mahalanobis:
         white = (features.astype(np.float64) - self.mean) @ self.whitening
         return np.asarray(np.linalg.norm(white, axis=1), np.float64)
 
+    def origin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002 - the same for all
+        """The centre, (D,)."""
+        return self.mean
+
     def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """δ_j (Σ⁻¹ δ)_j / y, (D,) -> (D,)."""
         off = features.astype(np.float64) - self.mean

@@ -84,6 +84,10 @@ class Nearest:
         """The reference that counted for (D,) features."""
         return int(self._ratios(features[None])[0].argmin())
 
+    def origin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The reference that counted, (D,) -> (D,)."""
+        return np.asarray(self.references[self.nearest(features)], np.float32)
+
     def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """δ_j² / (‖δ‖ c), (D,) -> (D,); δ is the difference from the reference that counted."""
         which = self.nearest(features)
@@ -111,6 +115,10 @@ class Difference:
     def nearest(self, features: NDArray[np.float32]) -> int:
         """The reference that counted for (D,) features."""
         return int(self._differences(features[None])[0].argmin())
+
+    def origin(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The reference that counted, (D,) -> (D,)."""
+        return np.asarray(self.references[self.nearest(features)], np.float32)
 
     def by_feature(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """δ_j² / ‖δ‖, (D,) -> (D,): they add up to the distance, of which the density is then taken away."""

@@ -148,6 +148,12 @@ class Part:
             return np.zeros(standard.shape)
         return self.detector.by_feature(standard) / self.spread
 
+    def usual(self, evidence: Evidence) -> NDArray[np.float32] | None:
+        """Of a clip part, the features that it compares these with, (D,); None where nobody can say."""
+        if not isinstance(self.detector, Divisible):
+            return None
+        return np.asarray(self.mean + self.deviation * self.detector.origin(self._standard(evidence)[0]), np.float32)
+
     def nearest(self, evidence: Evidence, clips: int) -> int | None:
         """Of a clip part that compares with each of so many training clips, the one that counted; None of others."""
         detector = self.detector

@@ -130,6 +130,12 @@ def mel_centres(spec: LogMel) -> NDArray[np.float64]:
     return _edges(spec)[1:-1]
 
 
+def mel_span(spec: LogMel, first: int, last: int) -> tuple[float, float]:
+    """From where to where these bands are together, at half their height: hertz."""
+    edges = _edges(spec)
+    return float(edges[first : first + 2].mean()), float(edges[last + 1 : last + 3].mean())
+
+
 @cache
 def _hann(length: int) -> NDArray[np.float32]:
     """Periodic Hann window."""

@@ -120,6 +120,23 @@ class Node:
         self.box.do("systemctl", "daemon-reload")
         self.box.do("systemctl", "restart", UNIT)
 
+    def be_patient(self, seconds: float) -> None:
+        """Let a new version be tried for so long."""
+        line = f"ExecStart=\nExecStart=/usr/lib/edge_asd/trial judge {seconds:g}\n"
+        self.box.write("/etc/systemd/system/edge-asd-trial.service.d/patience.conf", f"[Service]\n{line}")
+        self.box.do("systemctl", "daemon-reload")
+
+    def crashes(self) -> int:
+        """How often the service was ended by an abort, as systemd told the journal."""
+        return self.box.do("journalctl", "--unit", UNIT, "--no-pager").count("status=6/ABRT")
+
+    @property
+    def version(self) -> str:
+        """That of the process that runs, whatever is installed; nothing where none does."""
+        read = f"tr '\\0' ' ' </proc/$(systemctl show --property=MainPID --value {UNIT})/cmdline"
+        program = self.box.call("sh", "-c", read).stdout.partition(" ")[0]
+        return Path(program).parts[3] if program.startswith("/opt/edge_asd/") else ""
+
     @property
     def ready_s(self) -> float:
         """From the start of its process to READY, the latest time."""

@@ -32,13 +32,15 @@ class Package:
         return _said("dpkg-deb", "--field", self.file, "Architecture")
 
     def next(self, ruin: Callable[[Path], object] = lambda _: None) -> Package:
-        """The same as a later version, or what a mistake makes of its tree."""
+        """The same as a later version with other default settings, or what a mistake makes of its tree."""
         upstream, _, revision = self.version.rpartition("-")
         version = f"{upstream}-{int(revision) + 1}"
         tree = self.file.with_suffix(f".{version}")
         _said("dpkg-deb", "--raw-extract", self.file, tree)
         for script in (tree / "DEBIAN").iterdir():
             script.write_text(script.read_text().replace(self.version, version))
+        with (tree / "usr/share/edge_asd/edge-asd.toml").open("a") as settings:
+            settings.write(f"# of {version}\n")
         ruin(tree)
         made = self.file.with_name(f"edge-asd_{version}_{self.architecture}.deb")
         _said("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made)

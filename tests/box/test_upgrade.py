@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 TREES = "opt/edge_asd"
+PATIENCE_S = 24.0
+"""of the trial in these tests; its own is three minutes"""
 LEFT = {"./etc/credstore/edge_asd.mqtt__password"}
 """what an operator wrote, and no package touches"""
 
@@ -68,8 +70,11 @@ def test_versions_come_and_go_and_nothing_is_forgotten(node: Node, package: Pack
     with node.replaced():
         node.install(package)
     assert current(node) == package.version
-    node.broker.start()
     say(node, "older again")
+    node.box.do("systemctl", "stop", "edge-asd")  # the broker has forgotten who listens: first him
+    node.broker.start()
+    until(lambda: node.recorder.present, BACK_S, "the recorder does not come back")
+    node.box.do("systemctl", "start", "edge-asd")
 
     until(lambda: len(node.events()) == 4, BACK_S, lambda: str(node.events()))
     told = [(event["event_seq"], event["comment"]) for event in node.events()]
@@ -91,11 +96,55 @@ def test_a_version_that_refuses_the_settings_goes_back_by_itself(
     figures["scoring again after a version that refuses to start"] = f"{back.time - began:.1f} s"
 
 
+@pytest.mark.parametrize("mistake", ["it dies again and again", "it starts and hears nothing"])
+def test_a_version_that_does_not_do_its_work_is_replaced_when_patience_ends(
+    node: Node, package: Package, figures: dict[str, str], mistake: str
+) -> None:
+    ruin = die if mistake.startswith("it dies") else hear_nothing
+    node.be_patient(PATIENCE_S)
+    crashes = node.crashes()
+    began = time.monotonic()
+    node.install(package.next(ruin))
+    until(lambda: current(node) != package.version, BACK_S, "the bad version is not tried")
+    until(lambda: current(node) == package.version == node.version, PATIENCE_S + BACK_S, "the bad version stays")
+    back, stands, crashes = node.scored(), node.alarm(), node.crashes() - crashes
+
+    assert crashes >= 2 if ruin is die else crashes == 0, node.box.do("journalctl", "--unit", UNIT, "--no-pager")
+    assert back.time - began >= PATIENCE_S, "nobody could know so soon"
+    assert (stands["alarm"]["active"], [event["event_seq"] for event in node.events()]) == (True, [1])
+    figures[f"scoring again after a trial of {PATIENCE_S:g} s: {mistake}"] = f"{back.time - began:.1f} s"
+
+
 def refuse(tree: Path) -> None:
     """A mistake in a new version: it wants settings that nobody has."""
-    (config,) = tree.glob("usr/lib/edge_asd/payload/lib/*/site-packages/edge_asd/config.py")
-    mistake = "def load_config(*_):\n    raise ConfigError('none')\n\n\ndef was_load_config("
-    config.write_text(config.read_text().replace("def load_config(", mistake))
+    exchange(
+        tree, "config.py", "def load_config(", "def load_config(*_):\n    raise ConfigError('none')\n\n\ndef was_("
+    )
+
+
+def die(tree: Path) -> None:
+    """A mistake in a new version: what it calls crashes while it works."""
+    crash = f"__import__('threading').Timer({PATIENCE_S / 8:g}, __import__('os').abort).start()"
+    begin = "            self._start(stack)\n"
+    exchange(tree, "daemon.py", begin, f"{begin}            {crash}\n")
+
+
+def hear_nothing(tree: Path) -> None:
+    """A mistake in a new version: sound is lost on its way, and all else goes on."""
+    exchange(
+        tree,
+        "capture/rendered.py",
+        "yield performance.render(piece, conditions[1])",
+        "yield 0 * performance.render(piece, conditions[1])",
+    )
+
+
+def exchange(tree: Path, module: str, right: str, wrong: str) -> None:
+    """Write something else into the program."""
+    (file,) = tree.glob(f"usr/lib/edge_asd/payload/lib/*/site-packages/edge_asd/{module}")
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong))
 
 
 def test_purge_leaves_nothing(bare: Node, package: Package) -> None:

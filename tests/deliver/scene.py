@@ -12,7 +12,19 @@ from edge_asd.alarm.drift import Quantity, Shift
 from edge_asd.alarm.flood import FloodNotice, FloodStage
 from edge_asd.capture.source import SourceState
 from edge_asd.deliver.message import Message, Verb
-from edge_asd.deliver.payload import Backlog, Check, Device, Health, Info, Labelled, Model, Source
+from edge_asd.deliver.payload import (
+    Backlog,
+    Check,
+    Device,
+    Health,
+    Info,
+    Labelled,
+    LessonStage,
+    LessonState,
+    Model,
+    Proposal,
+    Source,
+)
 from edge_asd.deliver.topic import Topics
 from edge_asd.deliver.voice import Act, Stamp, Standing, Voice, flood_event, source_level
 from edge_asd.score.clip import ClipScore, PartScore, Why
@@ -31,7 +43,12 @@ CLIP = ClipScore(
     parts=(PartScore("bands", 1.5), PartScore("network", 2.25)),
     segment_scores=(2.25, 2.5),
     level_dbfs=-31.75,
-    why=Why({2500: 0.5, 125: 0.25}, {"level": 0.75, "crest": 0.25}, "0123456789abcdef"),
+    why=Why(
+        {2500: 0.5, 125: 0.25},
+        {"level": 0.75, "crest": 0.25},
+        "0123456789abcdef",
+        ("bands 1.5 σ: band 2.41–2.63 kHz +9.3 dB",),
+    ),
 )
 TOPICS = Topics("press-hall-3")
 RAISED = Alarm(active=True, acked=False, since=0, clips_over=3, count=1)
@@ -73,6 +90,44 @@ INFO = Info(
     machines={"pump1": MODEL},
     sources=("mic0",),
 )
+PROPOSAL = Proposal(
+    machine="pump1",
+    number=4,
+    minutes=30.0,
+    wanted_minutes=30.0,
+    points={"first": 180},
+    points_found=2,
+    repeated=0,
+    clipped=1,
+    strange=0,
+    threshold=1.6,
+    on_delay=3,
+    false_alarms_per_week=1.0,
+    over=4,
+    clips=180,
+    left_out=(),
+    refused="",
+    few=False,
+)
+LESSON = LessonState(
+    node="press-hall-3",
+    machine="pump1",
+    ts=NOON,
+    stage=LessonStage.LISTENING,
+    said="12.0 of 30 minutes, operating points: 2",
+    reason=None,
+    minutes=12.0,
+    wanted_minutes=30.0,
+    add=None,
+    points_found=2,
+    unfit=1,
+    repeated=0,
+    strange=0,
+    active=3,
+    previous=0,
+    candidate=None,
+    proposal=None,
+)
 ALARMS = {
     "normal": Alarm(),
     "active_unacked": RAISED,
@@ -111,9 +166,16 @@ def alarms() -> list[Message]:
     return [TOPICS.alarm(VOICE.alarm(STAMP, replace(STANDING, alarm=alarm))) for alarm in ALARMS.values()]
 
 
+def lessons() -> list[Message]:
+    """A lesson in every stage; one that is done has a proposal."""
+    said = LESSON.model_dump()
+    bodies = [said | {"stage": stage, "proposal": PROPOSAL if stage == "done" else None} for stage in LessonStage]
+    return [TOPICS.lesson(LessonState.model_validate(body)) for body in bodies]
+
+
 def everything() -> list[Message]:
     """All that is said in JSON."""
     loud = measure(np.random.default_rng(0).standard_normal(32_000).astype(np.float32) / 10, 16_000)
     level = source_level("press-hall-3", "mic0", NOON, loud, clock_synced=True)
     state = [TOPICS.info(INFO), TOPICS.health(HEALTH), TOPICS.source(SOURCE), TOPICS.level(level)]
-    return [*state, TOPICS.score(VOICE.score(STAMP, CLIP)), *alarms(), *events(), *floods()]
+    return [*state, TOPICS.score(VOICE.score(STAMP, CLIP)), *alarms(), *events(), *floods(), *lessons()]

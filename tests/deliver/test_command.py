@@ -50,6 +50,7 @@ MINIMAL: dict[Verb, dict[str, Any]] = {
     Verb.DISCOVERY: {},
     Verb.RESTART: {},
     Verb.MODEL: {"action": "list"},
+    Verb.CALIBRATE: {"machine": "pump1", "action": "status"},
 }
 """the least that each may say, besides ts"""
 

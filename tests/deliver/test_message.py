@@ -48,6 +48,7 @@ def test_a_machine_is_forgotten_by_an_empty_retained_message_for_each_that_the_b
     assert [(m.topic, m.payload, m.kind.retained) for m in forgotten] == [
         (f"{root}/alarm", b"", True),
         (f"{root}/availability", b"", True),
+        (f"{root}/lesson", b"", True),
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from edge_asd.alarm.alarm import State, Suppression, Transition
 from edge_asd.deliver.command import REQUESTS, Command, Refusal, answer, refuse
 from edge_asd.deliver.message import Status, Verb
-from edge_asd.deliver.payload import Notice
+from edge_asd.deliver.payload import LessonStage, Notice
 from edge_asd.deliver.publisher import Incoming
 from edge_asd.deliver.schema import schemas, text, write
 from edge_asd.errors import CommandRefused
@@ -131,6 +131,7 @@ def test_the_examples_that_people_are_shown_are_true() -> None:
     assert {topic or body["schema"] for topic, body in examples()} == {
         "edge_asd.event/1",
         "edge_asd.flood/1",
+        "edge_asd.lesson/1",
         "edge_asd.reply/1",
         "cmd/ack",
     }
@@ -138,7 +139,7 @@ def test_the_examples_that_people_are_shown_are_true() -> None:
 
 def test_the_page_for_people_knows_every_word() -> None:
     page = (FOLDER / "README.md").read_text("utf-8")
-    words = [*Verb, *Refusal, *Transition, *Notice, *State, *Suppression, *Status]
+    words = [*Verb, *Refusal, *Transition, *Notice, *State, *Suppression, *Status, *LessonStage]
 
     assert [word for word in words if f"`{word}`" not in page and f"[{word}](" not in page] == []
     assert [name for name in schemas() if f"({name})" not in page] == []

@@ -120,6 +120,7 @@ def test_an_event_is_spelled_as_the_contract_says() -> None:
             "bands": {"2500": 0.5, "125": 0.25},
             "indicators": {"level": 0.75, "crest": 0.25},
             "nearest": "0123456789abcdef",
+            "words": ["bands 1.5 σ: band 2.41–2.63 kHz +9.3 dB"],
         },
         "model": {"id": "pump", "version": "2026.11.1", "backend": "cpu", "precision": "int8"},
     }

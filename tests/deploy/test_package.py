@@ -85,9 +85,10 @@ def test_it_wants_the_python_that_it_was_made_for_and_nothing_from_the_network(i
     assert set(machines(inside)) == {X86_64}
 
 
-def test_the_settings_are_kept_on_upgrade_and_name_no_secret(inside: Path) -> None:
-    assert (inside / "DEBIAN" / "conffiles").read_text() == "/etc/edge_asd/edge-asd.toml\n"
-    assert (inside / "etc/edge_asd/edge-asd.toml").read_bytes() == (ROOT / "deploy/edge-asd.toml").read_bytes()
+def test_the_settings_are_not_dpkgs_which_would_ask_about_them(inside: Path) -> None:
+    assert not (inside / "etc").exists()
+    assert not (inside / "DEBIAN" / "conffiles").exists()
+    assert (inside / "usr/share/edge_asd/edge-asd.toml").read_bytes() == (ROOT / "deploy/edge-asd.toml").read_bytes()
 
 
 def test_dpkg_can_tell_every_file_that_was_changed_later(inside: Path) -> None:

@@ -65,9 +65,9 @@ def place(tmp_path: Path) -> trial.Place:
     return place
 
 
-def judged(place: trial.Place, service: Service, before: Service | None = None) -> bool:
+def judged(place: trial.Place, service: Service, before: Service | None = None, patience_s: float = 180.0) -> bool:
     trial.begin(place, "1", before or Service(run="old", now=100.0))
-    good = trial.judge(place, service, lambda: service.now, service.rest)
+    good = trial.judge(place, service, lambda: service.now, service.rest, patience_s)
     assert not place.note.exists()
     return good
 
@@ -95,6 +95,12 @@ def test_one_that_does_not_is_replaced_by_the_last_good_one_within_three_minutes
     assert links(place) == ("1", "2")
     (restarted,) = service.restarts
     assert 180 <= restarted <= 185
+
+
+def test_an_operator_may_have_it_wait_for_longer(place: trial.Place) -> None:
+    slow = Service(answers=200.0, scores=300.0)
+    assert judged(place, slow, patience_s=360.0)
+    assert 300 <= slow.now <= 305
 
 
 def test_the_old_one_that_still_answers_proves_nothing(place: trial.Place) -> None:

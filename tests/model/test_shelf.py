@@ -3,18 +3,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import struct
+import zipfile
+import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from safetensors.numpy import load, save
 
 from edge_asd.archive import LARGEST, store
-from edge_asd.bundle import BUILTIN, CARD, GOLDEN, open_bundle, sign_bundle
+from edge_asd.bundle import BUILTIN, CARD, GOLDEN, LIMITS, MANIFEST, open_bundle, sign_bundle
 from edge_asd.errors import BundleCorrupt, BundleError, BundleOutdated, BundleUntrusted, GoldenMismatch
 from edge_asd.model.opening import bundle_path, open_model, unsigned
 from edge_asd.model.shelf import Shelf
@@ -42,6 +45,15 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+@pytest.fixture(scope="module")
+def signed(toys: list[Path]) -> tuple[Path, Trust]:
+    """The first of them with a signature, and whose that is; only read."""
+    folder = toys[0].parent
+    key = make_keys(folder / "key")
+    sign_bundle(toys[0], folder / "key", folder / "signed.asd")
+    return folder / "signed.asd", Trust.of([key])
+
+
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     """Empty, and content with anything."""
@@ -54,8 +66,8 @@ def roles(shelf: Shelf) -> dict[str, str]:
 
 
 def lying(shelf: Shelf) -> set[str]:
-    """What is in the folder besides the lock."""
-    return {path.name for path in shelf.folder.iterdir()} - {"lock"} if shelf.folder.exists() else set()
+    """What is in the folder besides the lock, and elsewhere in the state folder."""
+    return {path.name for path in shelf.folder.parent.rglob("*") if path.is_file()} - {"lock"}
 
 
 # What it does ---------------------------------------------------------------------------------------------------------
@@ -321,6 +333,68 @@ def test_what_is_damaged_away_or_too_large_is_refused(shelf: Shelf, toys: list[P
     resealed(path, contents(toys[0]), lambda m: m.update(schema="edge_asd.bundle/2"))
     refused(shelf, path, BundleError, r"b\.asd: manifest not understood at schema")
     refused(shelf, tmp_path, BundleError, "is no file")
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_a_signed_bundle_with_another_byte_anywhere_is_refused(
+    signed: tuple[Path, Trust],
+    tmp_path_factory: pytest.TempPathFactory,
+    data: Any,  # noqa: ANN401 - of hypothesis
+) -> None:
+    whole, trust = signed
+    folder = tmp_path_factory.mktemp("flipped")
+    content = bytearray(whole.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    (folder / "b.asd").write_bytes(content)
+
+    shelf = Shelf(folder / "state" / "models", trust)
+    with pytest.raises(BundleError, match=r"b\.asd"):
+        shelf.install(folder / "b.asd")
+    assert not lying(shelf)
+
+
+def test_ten_gigabytes_of_zeros_made_small_are_refused_though_the_rest_is_signed(
+    shelf: Shelf, signed: tuple[Path, Trust], tmp_path: Path
+) -> None:
+    whole, trust = signed
+    files = contents(whole)
+    with (tmp_path / "b.asd").open("wb") as file:
+        file.write(deflated_zeros(CARD, 10_000))
+        with zipfile.ZipFile(file, "a") as archive:
+            for name in sorted(files.keys() - {CARD}):
+                archive.writestr(zipfile.ZipInfo(name), files[name])
+
+    assert (tmp_path / "b.asd").stat().st_size < 20_000_000
+    refused(replace(shelf, trust=trust), tmp_path / "b.asd", BundleCorrupt, rf"{CARD} is compressed")
+
+
+def deflated_zeros(name: str, megabytes: int) -> bytes:
+    """An entry of a zip: a million zeros, packed once, said again and again."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    piece = packer.compress(bytes(1_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = piece * megabytes + packer.flush()
+    sizes = struct.pack("<2H2Q", 1, 16, megabytes * 1_000_000, len(packed))
+    head = struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 8, 0, 33, 0, 2**32 - 1, 2**32 - 1, len(name), len(sizes))
+    return head + name.encode() + sizes + packed
+
+
+@pytest.mark.parametrize("name", ["../../etc/cron.d/x", "/etc/passwd", "a/b", "C:\\x", "..", ".hidden", "a\0b"])
+def test_a_file_that_is_called_like_a_path_is_refused(
+    shelf: Shelf, tmp_path: Path, toys: list[Path], name: str
+) -> None:
+    store(tmp_path / "b.asd", contents(toys[0]) | {"Q" * len(name): b"x"})
+    content = (tmp_path / "b.asd").read_bytes()
+    (tmp_path / "b.asd").write_bytes(content.replace(b"Q" * len(name), name.encode()))
+
+    refused(shelf, tmp_path / "b.asd", BundleCorrupt, "a file in it is called .*: letters, digits")
+
+
+def test_a_huge_manifest_is_refused_unread(shelf: Shelf, toys: list[Path], tmp_path: Path) -> None:
+    huge = b"[" * (LIMITS[MANIFEST] + 1)
+    store(tmp_path / "b.asd", contents(toys[0]) | {MANIFEST: huge})
+
+    refused(shelf, tmp_path / "b.asd", BundleError, rf"manifest\.json has {len(huge)} bytes, and may have")
 
 
 def test_a_model_that_rotted_on_the_shelf_is_not_activated(shelf: Shelf, toys: list[Path]) -> None:

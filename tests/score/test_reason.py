@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from edge_asd.score.head import Fusion, Head, Member, fit_head
 from edge_asd.score.listener import Listener, evidence
 from edge_asd.score.neighbour import Knn, LocalDensity
 from edge_asd.score.part import STATISTICS_PARTS, Normal, PartSpec
-from edge_asd.score.reason import LARGEST, explain
+from edge_asd.score.reason import LARGEST, OFF, explain
 from tests.example import COARSE, NETWORK_PARTS, SECOND, embed, noise
 from tests.score.reference import points
 
@@ -163,3 +164,50 @@ def test_the_nearest_normal_clip_is_named_where_the_bundle_tells_what_they_are_c
 def test_references_that_are_more_than_the_clips_name_none() -> None:
     fewer = replace(WHOLE, clips=("a", "b"))
     assert scored(fewer, noise(7, 16_000)).why.nearest is None
+
+
+# In words -------------------------------------------------------------------------------------------------------------
+
+
+def said(clip: np.ndarray, *parts: PartSpec) -> str:
+    head, _ = fit_head({part: STATISTICS_PARTS[part] for part in parts}, NORMALS)
+    return "; ".join(scored(head, clip).why.words)
+
+
+def test_a_machine_that_is_four_times_as_loud_is_said_to_be_12_db_up() -> None:
+    assert re.fullmatch(r"indicators [\d.]+ σ: level \+(11\.9|12\.[01]) dB", said(4 * noise(71, 16_000), INDICATORS))
+
+
+def test_a_knock_is_said_in_what_the_peak_was_and_is_above_the_mean() -> None:
+    knocking = noise(71, 16_000)
+    knocking[8000] = 1.0
+    crest = [normal.evidence.statistics.crest for normal in NORMALS]
+    now = scored(WHOLE, knocking), 20 * np.log10(1 / np.sqrt(np.mean(np.square(knocking, dtype=float))))
+
+    assert f"crest factor {np.mean(crest):.1f} → {now[1]:.1f} dB" in said(knocking, INDICATORS)
+
+
+@pytest.mark.parametrize("part", [SPECTRUM, NEIGHBOUR], ids=lambda part: part.name)
+def test_a_tone_is_said_to_be_in_the_band_it_is_in_as_loud_as_it_is(part: PartSpec) -> None:
+    words = said(tone(2500), part)
+    found = re.search(r"([\d.]+)–([\d.]+) kHz \+([\d.]+) dB", words)
+    heard = evidence(SECOND, COARSE, None, tone(2500)).statistics
+    usual = np.mean([normal.evidence.statistics.mean for normal in NORMALS], axis=0)
+
+    assert found, words
+    assert float(found[1]) < 2.5 < float(found[2])
+    assert float(found[3]) == pytest.approx((heard.mean - usual).max(), abs=3)
+
+
+def test_who_adds_most_to_the_score_speaks_first_and_who_is_not_off_not_at_all() -> None:
+    words = scored(WHOLE, tone(2500)).why.words
+    z = {part.name: part.z for part in scored(WHOLE, tone(2500)).parts}
+    named = [word.split()[0] for word in words]
+
+    assert named == sorted((name for name in z if z[name] >= OFF), key=lambda name: -z[name])
+    assert scored(WHOLE, noise(7, 16_000)).why.words == ()
+
+
+def test_what_a_network_hears_has_no_words_but_how_far_it_is_off() -> None:
+    head, _ = fit_head(NETWORK_PARTS, NORMALS)
+    assert re.fullmatch(rf"{head.names[0]} [\d.]+ σ", "; ".join(scored(head, 4 * tone(2500)).why.words))

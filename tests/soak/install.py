@@ -18,9 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_asd.bundle import open_bundle
@@ -29,6 +27,7 @@ from edge_asd.model.opening import open_model
 from edge_asd.model.shelf import FOLDER, Shelf
 from edge_asd.signature import Trust
 from tests.example import bundle, contents, resealed
+from tests.soak.kill import Outcome, killed
 
 ANYBODY = Trust(allow_unsigned=True)
 NAME = "toy"
@@ -37,23 +36,6 @@ DISK = 48 * 2**20
 """bytes of the disk image"""
 LONGEST_S = 0.25
 """from the first change to the kill: a few changes"""
-
-
-@dataclass
-class Outcome:
-    """What was found after the kills."""
-
-    kills: int = 0
-    moments: Counter[str] = field(default_factory=Counter)
-    """what lay there besides the models when it was killed"""
-    changes: int = 0
-    """that were said to be done"""
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def well(self) -> bool:
-        """Whether the shelf was always whole, and the kills met changes at work."""
-        return not self.wrong and self.changes >= self.kills and self.moments.total() > self.moments["nothing"]
 
 
 @dataclass
@@ -110,35 +92,20 @@ def endure(kills: int, folder: Path, seed: int = 0, disk: Disk | None = None) ->
     shelf.install(toys[0])
     for number in range(kills):
         said = _killed(shelf.folder, toys, seed + number, lots.uniform(0, LONGEST_S), disk)
-        outcome.kills += 1
-        outcome.changes += max(len(said) - 1, 0)
-        outcome.moments[_strays(shelf)] += 1
-        outcome.wrong += [f"after kill {number}: {what}" for what in _wrong(shelf, said, len(toys))]
+        outcome.count(said, _strays(shelf), _wrong(shelf, said, len(toys)))
     return outcome
 
 
 def _killed(folder: Path, toys: list[Path], seed: int, after_s: float, disk: Disk | None) -> list[set[str]]:
     """What the shelf held before each change, as far as it came."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.soak.install",
-        "--change",
-        str(folder),
-        "--seed",
-        str(seed),
-        *map(str, toys),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            msg = "it does not begin"
-            raise AssertionError(msg)
-        time.sleep(after_s)
+
+    def cut(process: subprocess.Popen[str]) -> None:
         if disk:
             process.send_signal(signal.SIGSTOP)
             disk.cut()
-        process.kill()
-        lines = process.stdout.read().splitlines()
+
+    options = ["--change", str(folder), "--seed", str(seed), *map(str, toys)]
+    lines = killed("tests.soak.install", options, after_s, cut)
     if disk:
         disk.back()
     return [set(line.split()[1:]) for line in lines if line.startswith("begin")]

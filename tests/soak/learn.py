@@ -1,21 +1,17 @@
 """Is what was learned whole whatever happens? ``python -m tests.soak.learn --kills 500``.
 
-A process keeps what it hears, proposes, commits, undoes and discards without end. It is killed at a moment by lot,
-again and again. Each time the notebook must say what it said before the change that was cut off or what it would have
-said after it, each head it names must be read over its bundle, what was heard must be none or whole, and the next
-change must leave nothing that has no part.
+A process is given orders, keeps what it hears, proposes, commits, undoes and discards without end. It is killed at a
+moment by lot, again and again. Each time the notebook must say what it said before the change that was cut off or what
+it would have said after it, each head it names must be read over its bundle, what was heard must be none or whole, an
+order must be none or one that is not carried out, and the next change must leave nothing that has no part.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +19,11 @@ from edge_asd.bundle import open_bundle
 from edge_asd.errors import EdgeAsdError
 from edge_asd.learn.fit import Goal, learn
 from edge_asd.learn.memory import FIRST, Memory
-from edge_asd.learn.notebook import LESSON, Notebook, Slots
+from edge_asd.learn.notebook import LESSON, ORDER, Notebook, Order, Slots
 from edge_asd.learn.overlay import Note, read_overlay
 from edge_asd.score.listener import evidence
 from tests.example import MACHINE, SECOND, bundle, front_end, noise
+from tests.soak.kill import Outcome, killed
 
 if TYPE_CHECKING:
     from edge_asd.bundle import Bundle
@@ -35,23 +32,8 @@ if TYPE_CHECKING:
 LONGEST_S = 0.1
 """from the first change to the kill: a few changes"""
 CLIPS = 6
-
-
-@dataclass
-class Outcome:
-    """What was found after the kills."""
-
-    kills: int = 0
-    moments: Counter[str] = field(default_factory=Counter)
-    """what lay there that has no part when it was killed"""
-    changes: int = 0
-    """that were said to be done"""
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def well(self) -> bool:
-        """Whether the notebook was always whole, and the kills met changes at work."""
-        return not self.wrong and self.changes >= self.kills and self.moments.total() > self.moments["nothing"]
+MINUTES = 7.0
+"""that are ordered"""
 
 
 def change(notebook: Notebook, toy: Bundle, seed: int) -> None:
@@ -63,11 +45,13 @@ def change(notebook: Notebook, toy: Bundle, seed: int) -> None:
         slots = notebook.slots()
         print(f"begin {slots.model_dump_json()}", flush=True)
         able = [name for name, can in (("commit", slots.candidate), ("undo", slots.previous is not None)) if can]
-        match lots.choice(["propose", "propose", "hear", "discard", *able]):
+        match lots.choice(["propose", "propose", "hear", "order", "drop_order", "discard", *able]):
             case "propose":
                 notebook.propose(note, learnt)
             case "hear":
                 notebook.keep_heard(learnt.memory, toy.digest, MACHINE)
+            case "order":
+                notebook.keep_order(Order(number=slots.last + 1, minutes=MINUTES))
             case name:
                 getattr(notebook, name)()
 
@@ -78,23 +62,13 @@ def endure(kills: int, folder: Path, seed: int = 0) -> Outcome:
     toy, notebook = open_bundle(bundle(folder / "toy.asd")), Notebook(folder / "press")
     for number in range(kills):
         said = _killed(folder, seed + number, lots.uniform(0, LONGEST_S))
-        outcome.kills += 1
-        outcome.changes += max(len(said) - 1, 0)
-        outcome.moments[_strays(notebook)] += 1
-        outcome.wrong += [f"after kill {number}: {what}" for what in _wrong(notebook, toy, said)]
+        outcome.count(said, _strays(notebook), _wrong(notebook, toy, said))
     return outcome
 
 
 def _killed(folder: Path, seed: int, after_s: float) -> list[Slots]:
     """How it stood before each change, as far as it came."""
-    command = [sys.executable, "-m", "tests.soak.learn", "--change", str(folder), "--seed", str(seed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            msg = "it does not begin"
-            raise AssertionError(msg)
-        time.sleep(after_s)
-        process.kill()
-        lines = process.stdout.read().splitlines()
+    lines = killed("tests.soak.learn", ["--change", str(folder), "--seed", str(seed)], after_s)
     return [Slots.model_validate_json(line.removeprefix("begin ")) for line in lines if line.endswith("}")]
 
 
@@ -108,7 +82,9 @@ def _wrong(notebook: Notebook, toy: Bundle, said: list[Slots]) -> list[str]:
         notebook.keep_heard(heard, toy.digest, MACHINE)
     except EdgeAsdError as error:
         return [str(error)]
-    wrong = [] if whole else [f"of {CLIPS} clips that were heard {len(heard)} are there"]
+    order = notebook.order()
+    wrong = [] if order is None or (order.minutes == MINUTES and order.number == found.last + 1) else [f"order {order}"]
+    wrong += [] if whole else [f"of {CLIPS} clips that were heard {len(heard)} are there"]
     wrong += [] if notebook.slots() == found else [f"hearing changed {found} to {notebook.slots()}"]
     wrong += [] if _strays(notebook) == "nothing" else [f"left behind: {_strays(notebook)}"]
     if said and not _follows(found, said[-1]):
@@ -131,7 +107,7 @@ def _follows(found: Slots, before: Slots) -> bool:
 
 def _strays(notebook: Notebook) -> str:
     """Kinds of files that have no part."""
-    known = {"slots.json", "lock", LESSON, *(f"{number}.learnt" for number in notebook.slots().named)}
+    known = {"slots.json", "lock", LESSON, ORDER, *(f"{number}.learnt" for number in notebook.slots().named)}
     strays = {path.name for path in notebook.folder.glob("*")} - known
     return ", ".join(sorted(name.lstrip("0123456789.") for name in strays)) or "nothing"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 EVALUATION = "evaluation"
 """folder in a run that holds what ``train evaluate`` wrote"""
 RESULT, SCORES, EMBEDDINGS = "result.json", "scores.csv", "embeddings.npz"
+Z = "z_"
+"""what columns of z-scores begin with, in ``scores.csv``"""
 
 
 class Interval(pydantic.BaseModel, frozen=True):
@@ -129,6 +131,8 @@ class Scores:
     label: NDArray[np.str_]
     recording: NDArray[np.str_]
     score: NDArray[np.float64]
+    parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """z-scores by part; NaN where a clip has none"""
 
     @property
     def anomaly(self) -> NDArray[np.bool_]:
@@ -311,10 +315,12 @@ def _scores(path: Path) -> Scores | None:
     try:
         text = {name: np.array([row[name] for row in rows]) for name in ("key", "file", "domain", "label", "recording")}
         score = np.array([float(row["score"]) for row in rows])
+        columns = [name for name in rows[0] if name.startswith(Z)] if rows else []
+        parts = {name.removeprefix(Z): np.array([float(row[name] or "nan") for row in rows]) for name in columns}
     except (KeyError, ValueError) as error:
         msg = f"{path}: no scores of clips ({error}); write it anew with: python -m train evaluate"
         raise ConfigError(msg) from error
-    return Scores(text["key"], text["file"], text["domain"] == "target", text["label"], text["recording"], score)
+    return Scores(text["key"], text["file"], text["domain"] == "target", text["label"], text["recording"], score, parts)
 
 
 def _embeddings(path: Path) -> Embeddings | None:

@@ -258,6 +258,38 @@ def _map_key(sections: Iterable[str]) -> list[Line2D]:
     return [*(key(name, colour, "s", colour) for name, colour in zip(sections, PALETTE, strict=False)), *kinds]
 
 
+# Growth ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One panel: how a figure grows with a count, by several systems."""
+
+    title: str
+    across: str
+    up: str
+    systems: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]]
+    """by name, each: counts, means, deviations"""
+
+
+def growth(panels: Sequence[Line]) -> Figure:
+    """Panels side by side; bars are one deviation."""
+    figure = Figure(figsize=(1.3 * WIDTH * max(len(panels), 1), 1.3 * HEIGHT), layout="constrained")
+    names = list(dict.fromkeys(name for panel in panels for name in panel.systems))
+    looks: dict[str, Any] = {
+        name: {"color": PALETTE[n % len(PALETTE)], "marker": "os^Dv"[n % 5]} for n, name in enumerate(names)
+    }
+    for panel, axes in zip(panels, figure.subplots(1, max(len(panels), 1), squeeze=False)[0], strict=False):
+        for name, (counts, means, deviations) in panel.systems.items():
+            axes.errorbar(counts, means, deviations, **looks[name], linewidth=1.5, markersize=4, capsize=2, gid=name)
+        axes.set_title(_wrapped(panel.title), fontsize=10)
+        axes.set(xlabel=panel.across, ylabel=panel.up)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    if names:
+        _legend(figure, [Line2D([], [], label=name, **looks[name]) for name in names], columns=3)
+    return figure
+
+
 # All figures ----------------------------------------------------------------------------------------------------------
 
 

@@ -138,7 +138,7 @@ def heard(crowd: Crowd, state: State, index: int) -> NDArray[np.float32]:
     """One clip (L,) of a state: somewhere, by some microphone, with or without a neighbour."""
     seed = (crowd.seed, *state.seed, index)
     rng, samples = np.random.default_rng([*seed, 1]), round(crowd.seconds * crowd.rate)
-    sound = render_clip(state.machine, room(rng), _unsteady(state.condition, rng), samples, (*seed, 2), crowd.rate)
+    sound = render_clip(state.machine, room(rng), unsteady(state.condition, rng), samples, (*seed, 2), crowd.rate)
     if rng.random() < crowd.neighbour:
         beside = _neighbour(crowd, rng, samples, (*seed, 3))
         sound += beside * (_rms(sound) / _rms(beside)) * np.float32(10 ** (rng.uniform(-25, 3) / 20))
@@ -199,7 +199,7 @@ def _condition(rng: np.random.Generator) -> Condition:
     return Condition(float(rng.uniform(0.75, 1.25)), float(rng.uniform(0.2, 0.9)))
 
 
-def _unsteady(condition: Condition, rng: np.random.Generator) -> Condition:
+def unsteady(condition: Condition, rng: np.random.Generator) -> Condition:
     """Nearly the same: no two clips of a state run at one speed under one load."""
     speed, load = condition.speed * rng.normal(1, 0.004), condition.load + rng.normal(0, 0.02)
     return replace(condition, speed=float(np.clip(speed, 0.5, 1.5)), load=float(np.clip(load, 0, 1)))

@@ -27,8 +27,9 @@ from train.teach.augmentation import IMAGE
 from train.teach.lesson import batch, batches, learn_from, middles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
     from rich.progress import Progress
     from torch import Tensor
 
@@ -119,6 +120,14 @@ def load_network(run: Run) -> tuple[nn.Module, Task]:
     network, task = load_method(run)
     embedder: nn.Module = network.embedder.eval()
     return embedder, task
+
+
+def look(embedder: Any, views: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:  # noqa: ANN401 - a Module with views and outputs
+    """Views of one segment by name, each (1, …) -> outputs by name, as a device has them of the graph."""
+    with torch.inference_mode():
+        given = embedder(*(torch.from_numpy(views[name]) for name in embedder.views))
+    found = given if isinstance(given, tuple) else (given,)
+    return {name: output[0].numpy() for name, output in zip(embedder.outputs, found, strict=True)}
 
 
 def load_method(run: Run) -> tuple[Any, Task]:

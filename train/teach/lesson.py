@@ -57,7 +57,16 @@ class Lesson:
     def crops(self) -> NDArray[np.int64]:
         """How many segments each clip gives in an epoch."""
         whole = self.lengths // self.recipe.windows.segment
-        return np.minimum(whole, self.training.crops) if self.training.crops else whole
+        given = np.minimum(whole, self.training.crops) if self.training.crops else whole
+        return given * self._times(given) if self.training.least else given
+
+    def _times(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) how often each clip comes, so that its group gives the least; those of no group once."""
+        group = self.labels.group == 1.0  # virtual clips are between groups
+        total = given[~self.held] @ group[~self.held]  # (groups,)
+        times = -(-self.training.least // np.maximum(total, 1))
+        found: NDArray[np.int64] = np.maximum(group @ times, 1)
+        return found
 
     @property
     def own(self) -> NDArray[np.bool_]:

@@ -29,6 +29,8 @@ class Training(Table):
     """passes over the data"""
     crops: int = Field(default=0, ge=0)
     """random segments that a clip gives in each; 0 for as many as it is long"""
+    least: int = Field(default=0, ge=0)
+    """segments that an attribute group gives in each at least: clips of one that gives fewer come several times"""
     batch: int = Field(default=64, ge=2)
     rate: float = Field(default=1e-3, gt=0)
     last_rate: float = Field(default=1e-5, gt=0)

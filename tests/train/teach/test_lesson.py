@@ -270,6 +270,17 @@ def test_a_clip_gives_no_more_segments_than_asked_for(crops: int) -> None:
     assert taught.crops.tolist() == [min(5, crops), 1]
 
 
+def test_a_group_that_gives_few_segments_gives_them_oftener() -> None:
+    """Group A of six segments stays; B of two, one of which is held out, and C of one come up to four."""
+    clips = [np.zeros(seconds * SEGMENT, np.float32) for seconds in (3, 3, 1, 1, 1)]
+    taught = lesson(clips, PLAIN.model_copy(update={"least": 4}), held=[3])
+    of = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2]]
+    taught = replace(taught, labels=replace(taught.labels, group=of))
+    seen = Counter(np.concatenate(list(batches(taught, np.random.default_rng(0)))).tolist())
+
+    assert seen == {0: 3, 1: 3, 2: 4, 4: 4}
+
+
 # From the disk --------------------------------------------------------------------------------------------------------
 
 
