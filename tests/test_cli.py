@@ -187,9 +187,11 @@ def test_other_rates_are_resampled_and_short_recordings_repeated(recordings_of_a
     assert answer.returncode == 0
     assert hifi["level_dbfs"] == pytest.approx(good["level_dbfs"], abs=0.1)
     # only these: spectra and the network hear that the resampler's filter takes away the topmost of the band
-    assert hifi["parts"]["indicators"] == pytest.approx(good["parts"]["indicators"], abs=0.1)
+    assert hifi["parts"]["indicators"] == pytest.approx(good["parts"]["indicators"], abs=0.05)
     assert hifi["samples"] == 160_000
-    assert short["parts"] == pytest.approx(tiled["parts"], abs=0.1)  # a microvolt may round an activation otherwise
+    network = short["parts"].pop("network"), tiled["parts"].pop("network")
+    assert network[0] == pytest.approx(network[1], abs=0.1)  # a millionth may round an activation of int8 otherwise
+    assert short["parts"] == pytest.approx(tiled["parts"], abs=0.01)
     assert (short["samples"], tiled["samples"]) == (4_800, 32_000)
 
 
