@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import soundfile
-from scipy.signal import resample
+from scipy.signal import butter, resample, sosfiltfilt
 
 from edge_asd.archive import store
 from edge_asd.bundle import BUILTIN, HEADS
@@ -193,6 +193,17 @@ def test_other_rates_are_resampled_and_short_recordings_repeated(recordings_of_a
     assert network[0] == pytest.approx(network[1], abs=0.1)  # a millionth may round an activation of int8 otherwise
     assert short["parts"] == pytest.approx(tiled["parts"], abs=0.01)
     assert (short["samples"], tiled["samples"]) == (4_800, 32_000)
+
+
+def test_below_its_filter_the_resampler_changes_nothing_that_is_heard(tmp_path: Path) -> None:
+    fan = render_clip(machine("fan"), Room(), Condition(), 10 * RATE, 7)
+    low = sosfiltfilt(butter(12, 6_500, fs=RATE, output="sos"), fan)
+    soundfile.write(tmp_path / "low.wav", low, RATE, "FLOAT")
+    soundfile.write(tmp_path / "hifi.wav", resample(low, 441_000), 44_100, "FLOAT")
+    plain, resampled = (clip["parts"] for clip in score(tmp_path, "low.wav", "hifi.wav")[1].values())
+
+    assert resampled["indicators"] == pytest.approx(plain["indicators"], abs=0.001)
+    assert resampled["network"] == pytest.approx(plain["network"], rel=0.01)
 
 
 def test_a_score_has_its_parts_and_what_is_made_of_it(recordings_of_all_kinds: Path) -> None:
