@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +72,7 @@ def _listen(config: Config, pupil: Pupil, seconds: float, tell: Callable[[], Non
     settings, before = config.machines[pupil.machine], pupil.heard
 
     def hear(clip: Evidence) -> None:
-        pupil.hear(clip)
+        pupil.hear(clip, datetime.now(UTC).toordinal())
         tell()
 
     listener = replace(pupil.bundle.scorer(settings.head), overhear=hear)

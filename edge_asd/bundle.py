@@ -65,6 +65,10 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+SEVERAL_DAYS = 5
+"""a head that knows fewer takes another day for a little strange, all day long (docs/lab.md)"""
+
+
 class Thresholds(_Table):
     """Where normal ends."""
 
@@ -91,8 +95,15 @@ class HeadCard(_Table):
     """normal clips it was fitted on"""
     level_dbfs: tuple[float, float]
     """quietest and loudest of them"""
+    days: int = Field(default=1, ge=1, exclude=True)
+    """on which they were heard; only what was learned on a device tells, and is not taken elsewhere for it"""
     fusion: Fusion = Field(default=Fusion(), exclude_if=lambda fusion: fusion == Fusion())
     """how the parts become one score; left out where it is the usual way, as bundles did that knew no other"""
+
+    @property
+    def knows_days(self) -> bool:
+        """How days differ is part of what it takes for normal."""
+        return self.days >= SEVERAL_DAYS
 
     @field_serializer("fusion", mode="wrap")
     def _without_what_came_later(self, fusion: Fusion, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -256,10 +256,15 @@ class AlarmSettings(_Table):
     latch: bool = False
     priority: Priority = Priority.HIGH
     chatter_clips: int = Field(default=60, ge=0)
+    cusum: bool | None = None
 
-    def policy(self, threshold: float) -> Policy:
-        """With the bundle's threshold where none is set here."""
-        return Policy(**self.model_dump() | {"threshold": threshold if self.threshold is None else self.threshold})
+    def policy(self, threshold: float, *, knows_days: bool = False) -> Policy:
+        """With the bundle's threshold where none is set here, and sums where days are known."""
+        own = {
+            "threshold": threshold if self.threshold is None else self.threshold,
+            "cusum": knows_days if self.cusum is None else self.cusum,
+        }
+        return Policy(**self.model_dump() | own)
 
 
 class MachineSettings(_Table):

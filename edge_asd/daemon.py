@@ -530,7 +530,7 @@ class Daemon:
 
     def _ward(self, name: str, mind: Mind) -> Ward:
         settings: MachineSettings = self._config.machines[name]
-        policy, windows = settings.alarm.policy(mind.threshold), mind.listener.windows
+        policy, windows = settings.alarm.policy(mind.threshold, knows_days=mind.cusum), mind.listener.windows
         voice = Voice(self._config.node, name, settings.source, mind.model, windows.sample_rate, windows.clip, policy)
         ear = self.ears[settings.source]
         now, chart = self.clock.monotonic(), Chart.of(windows.clip / windows.sample_rate)
@@ -565,11 +565,13 @@ class Daemon:
 
     def _mind(self, machine: str, known: Bundle, key: str) -> Mind:
         settings = self._config.machines[machine]
-        policy = settings.alarm.policy(known.manifest.heads[key].thresholds.alarm_for(settings.alarm.on_delay))
+        card = known.manifest.heads[key]
+        threshold = card.thresholds.alarm_for(settings.alarm.on_delay)
+        policy = settings.alarm.policy(threshold, knows_days=card.knows_days)
         model = _model(known)
         listener = self._timed(known.listener(key), model)
         listener.alarm = policy.threshold
-        return Mind(listener, model, policy.threshold, known.digest, unsigned(known))
+        return Mind(listener, model, policy.threshold, known.digest, unsigned(known), policy.cusum)
 
     def learned(self, machine: str) -> Lessons:
         """What is learned of a machine, proven on this computer; from any thread.

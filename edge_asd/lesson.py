@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edge_asd.alarm.alarm import Alarm, advance
 from edge_asd.deliver.message import rfc3339
 from edge_asd.deliver.payload import Proposal
@@ -86,6 +84,10 @@ class Pupil:
     """in this lesson, the part before an interruption too"""
     goal: Goal
     guard: Guard | None = None
+    every: int = 1
+    """one clip of so many is learned"""
+    passed: int = 0
+    """clips since the last one that was"""
     repeated: int = 0
     """clips that were heard before, and do not count"""
     clipped: int = 0
@@ -109,10 +111,11 @@ class Pupil:
 
     def said(self, wanted: float) -> str:
         """How far it is, for people."""
-        return coverage(self.minutes, wanted, self.heard.found_points())
+        said = coverage(self.minutes, wanted, self.heard.found_points())
+        return said if self.every == 1 else f"{said}, one clip in {self.every}"
 
-    def hear(self, clip: Evidence) -> None:
-        """One clip of an ear that was well."""
+    def hear(self, clip: Evidence, day: int) -> None:
+        """One clip of an ear that was well, and the day it is, by any calendar."""
         if clip.statistics.peak >= FULL_SCALE_DBFS:
             self.clipped += 1
             self.reason = "samples are at full scale; lower the gain by 10 dB"
@@ -121,8 +124,8 @@ class Pupil:
         self.strange += strange
         self.reason = "" if admitted else f"it is over the alarm threshold of what was learned before; {ALARMS_ADVICE}"
         for each in admitted:
-            self._take(each)
-        if len(self.heard) - self.saved >= SAVE_CLIPS:
+            self._take(each, day)
+        if len(self.heard) - self.saved >= (SAVE_CLIPS if self.every == 1 else 1):
             self.save()
 
     def save(self) -> None:
@@ -131,12 +134,15 @@ class Pupil:
             self.notebook.keep_heard(self.heard, self.bundle.digest, self.key)
         self.saved = len(self.heard)
 
-    def _take(self, clip: Evidence) -> None:
+    def _take(self, clip: Evidence, day: int) -> None:
+        self.passed += 1
+        if len(self.heard) and self.passed < self.every:
+            return
         if self.heard.knows(clip) or self.known.knows(clip):
             self.repeated += 1
             self.reason = "it was heard before: played again, or a recording that goes round"
             return
-        self.heard = self.heard.with_clip(clip, self.point)
+        self.heard, self.passed = self.heard.with_clip(clip, self.point, day), 0
 
 
 ALARMS_ADVICE = "a few in a row are an alarm; if the machine is well and sounds otherwise now, say so: --add, --alarms"
@@ -147,7 +153,9 @@ def coverage(minutes: float, wanted: float, points: int) -> str:
     return f"{minutes:.1f} of {wanted:g} minutes, operating points: {points}"
 
 
-def begin(config: Config, machine: str, opens: Opens, add: str | None = None, *, alarms: bool = False) -> Pupil:
+def begin(
+    config: Config, machine: str, opens: Opens, add: str | None = None, *, alarms: bool = False, every: int = 1
+) -> Pupil:
     """Whoever is to hear the clips of this machine's bundle, and has heard those before an interruption.
 
     Args:
@@ -157,6 +165,7 @@ def begin(config: Config, machine: str, opens: Opens, add: str | None = None, *,
         add: operating point to be added to what is active; without, all is learned anew.
         alarms: clips count too of which the head that was learned before says that they are an alarm. Those of an
             operating point that is added always do.
+        every: one clip of so many is learned.
 
     Raises:
         ConfigError: no such machine or no state folder; or the operating point is there already, or cannot be added.
@@ -172,7 +181,7 @@ def begin(config: Config, machine: str, opens: Opens, add: str | None = None, *,
         msg = f"a lesson on {', '.join(other)} is not over; finish it, or: edge-asd learn {machine} discard"
         raise ConfigError(msg)
     goal = Goal(windows.clip / windows.sample_rate, settings.alarm.on_delay)
-    pupil = Pupil(state, notebook, bundle, key, point, known, heard, goal, saved=len(heard))
+    pupil = Pupil(state, notebook, bundle, key, point, known, heard, goal, every=every, saved=len(heard))
     if add is None and not alarms:
         pupil.guard = _guard(config, pupil)
     return pupil
@@ -198,7 +207,7 @@ def propose(pupil: Pupil, wanted: float) -> Proposal:
         raise AudioError(msg)
     bundle, key = pupil.bundle, pupil.key
     judged = lesson(pupil.state, pupil.machine, bundle.digest)
-    together = _joined(pupil.known, pupil.heard)
+    together = pupil.known.plus(pupil.heard)
     learnt, refused = _taught(bundle.heads[key], _speaking(pupil.notebook, bundle, key), together, judged, pupil.goal)
     note = Note(
         machine=pupil.machine,
@@ -241,7 +250,9 @@ def _guard(config: Config, pupil: Pupil) -> Guard | None:
     if found is None or found[1].note.key != pupil.key:
         return None
     alarm, overlay = config.machines[pupil.machine].alarm, found[1]
-    return Guard(overlay.head, alarm.policy(overlay.note.card.thresholds.alarm_for(alarm.on_delay)))
+    card = overlay.note.card
+    policy = alarm.policy(card.thresholds.alarm_for(alarm.on_delay), knows_days=card.knows_days)
+    return Guard(overlay.head, policy)
 
 
 def _active(notebook: Notebook, bundle: Bundle, key: str) -> Memory:
@@ -272,13 +283,6 @@ def _taught(base: Head, now: Head, memory: Memory, judged: Lesson, goal: Goal) -
     return (plain, reason) if reason else (learnt, "")
 
 
-def _joined(known: Memory, heard: Memory) -> Memory:
-    if not known.points:
-        return heard
-    features = {name: np.concatenate([value, heard.features[name]]) for name, value in known.features.items()}
-    return Memory(known.points + heard.points, features)
-
-
 def _proposal(pupil: Pupil, learnt: Learnt, number: int, wanted: float, refused: str) -> Proposal:
     at = learnt.card.thresholds
     surprises = [learnt.head.calibration.surprise(score) for score in learnt.scores]
@@ -300,4 +304,5 @@ def _proposal(pupil: Pupil, learnt: Learnt, number: int, wanted: float, refused:
         left_out=learnt.left_out,
         refused=refused,
         few=len(surprises) < TRUSTED,
+        days=learnt.card.days,
     )

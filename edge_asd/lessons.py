@@ -31,6 +31,7 @@ INTERRUPTED = 130
 """what a shell reports of Ctrl-C"""
 TAKEN_UP = "a running daemon takes that up within 10 s, between two clips"
 KEPT = "stopped; what was heard is kept, and the same command goes on"
+SUMS = ", so that what is a little strange for long raises the alarm, too"
 LOOK_S = 1.0
 """between two looks how far the daemon is"""
 RESTART_S = 60.0
@@ -41,6 +42,7 @@ class Action(StrEnum):
     """What becomes of what was learned."""
 
     LISTEN = "listen"
+    STATUS = "status"
     COMMIT = "commit"
     UNDO = "undo"
     DISCARD = "discard"
@@ -50,9 +52,16 @@ def learn(
     machine: Machine,
     config: ConfigFile,
     action: Annotated[
-        Action, typer.Argument(help="commit: use it; undo: use what was before; discard: forget what waits.")
+        Action,
+        typer.Argument(
+            help="status: how it stands; commit: use it; undo: use what was before; discard: forget what waits."
+        ),
     ] = Action.LISTEN,
     minutes: Annotated[float, typer.Option(min=0.5, max=240, help="Of normal sound.")] = 30,
+    over: Annotated[
+        float,
+        typer.Option(metavar="HOURS", min=0, max=1000, help="Take them from so many hours, a clip now and then."),
+    ] = 0,
     add: Annotated[str | None, typer.Option(metavar="NAME", help="Add an operating point to what is learned.")] = None,
     alarms: Annotated[
         bool, typer.Option("--alarms", help="Learn what is an alarm by now, too: the machine is well, and sounds so.")
@@ -64,12 +73,20 @@ def learn(
 
     The sound is not kept, only its features. Ctrl-C keeps what was heard, and the same command goes on. A running
     daemon learns from what it hears anyway, and goes on without this command; else the source is opened here.
+    Whoever learns for some minutes knows that hour: --over 168 takes them from a week, and does not wait for it.
     """
     from edge_asd.observe.log import start_logging  # noqa: PLC0415
 
     start_logging("error")
     if action is not Action.LISTEN:
-        _tell_slots(machine, _changed(config, machine, action), as_json=as_json)
+        if action is Action.STATUS and (state := _taught(config, machine)):
+            _tell_lesson(machine, _order(state, machine, "status"), as_json=as_json)
+        else:
+            _tell_slots(machine, _changed(config, machine, action), as_json=as_json)
+        return
+    if over:
+        lesson = _spread(config, machine, {"minutes": minutes, "over_hours": over, "add": add, "alarms": alarms})
+        _tell_lesson(machine, lesson, as_json=as_json)
         return
     proposal = _listened(config, machine, minutes, {"add": add, "alarms": alarms})
     print(proposal.model_dump_json() if as_json else _said(proposal))
@@ -113,13 +130,34 @@ def _changed(config: Path, machine: str, action: Action) -> Slots:
             return notebook.commit()
         case Action.UNDO:
             return notebook.undo()
+        case Action.STATUS:
+            return notebook.slots()
         case _:
-            from edge_asd.deliver.control import answers  # noqa: PLC0415
-
-            state = notebook.folder.parents[1]
-            if answers(state):  # it may be teaching, and would write down again what is to be forgotten
+            if state := _taught(config, machine):  # it would write down again what is to be forgotten
                 _order(state, machine, "abort")
             return notebook.discard()
+
+
+def _taught(config: Path, machine: str) -> Path | None:
+    """The state folder of a daemon that runs, and may be teaching."""
+    from edge_asd.deliver.control import answers  # noqa: PLC0415
+
+    state = _notebook(config, machine).folder.parents[1]
+    return state if answers(state) else None
+
+
+def _spread(config: Path, machine: str, what: dict[str, Any]) -> dict[str, Any]:
+    """Have the daemon learn a clip now and then; how that stands.
+
+    Raises:
+        ConfigError: no daemon runs.
+        UpdateRefused: it does not do that.
+    """
+    state = _taught(config, machine)
+    if state is None:
+        msg = f"--over {what['over_hours']:g}: no daemon runs that could listen so long; start it: edge-asd run"
+        raise ConfigError(msg)
+    return _order(state, machine, "start", **what)
 
 
 # Listening ------------------------------------------------------------------------------------------------------------
@@ -222,6 +260,7 @@ def _watched(minutes: float) -> Iterator[Tell]:
 
 
 def _said(proposal: Proposal) -> str:
+    from edge_asd.bundle import SEVERAL_DAYS  # noqa: PLC0415
     from edge_asd.lesson import coverage  # noqa: PLC0415
 
     points = ", ".join(f"{name} ({clips} clips)" for name, clips in proposal.points.items())
@@ -231,6 +270,7 @@ def _said(proposal: Proposal) -> str:
         f"bank: {points}",
         f"alarm threshold {proposal.threshold:.2f}, {aim}; {proposal.over} of {proposal.clips} clips are over it",
     ]
+    lines += [f"of {proposal.days} days{SUMS if proposal.days >= SEVERAL_DAYS else ''}"] if proposal.days > 1 else []
     lines += [f"{proposal.repeated} clips were heard before, and do not count"] if proposal.repeated else []
     lines += [f"{proposal.clipped} clips were at full scale, and do not count"] if proposal.clipped else []
     lines += [f"{proposal.strange} clips are an alarm, and do not count"] if proposal.strange else []
@@ -247,7 +287,17 @@ def _said(proposal: Proposal) -> str:
 def _tell_slots(machine: str, slots: Slots, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"machine": machine} | slots.model_dump()))
-        return
-    candidate = f"candidate {slots.candidate}" if slots.candidate else "no candidate"
-    in_use = f"learned head {slots.active}" if slots.active else "the bundle's own head"
-    print(f"{machine}: {in_use} is in use, {candidate}; {TAKEN_UP}")
+    else:
+        print(f"{machine}: {_in_use(slots.active, slots.candidate)}; {TAKEN_UP}")
+
+
+def _tell_lesson(machine: str, lesson: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(lesson))
+    else:
+        print(f"{machine}: {_in_use(lesson['active'], lesson['candidate'])}; {lesson['stage']}: {_heard(lesson)}")
+
+
+def _in_use(active: int, candidate: int | None) -> str:
+    waits = f"candidate {candidate}" if candidate else "no candidate"
+    return f"learned head {active} is in use, {waits}" if active else f"the bundle's own head is in use, {waits}"

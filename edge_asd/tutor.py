@@ -75,7 +75,7 @@ class Course:
         """Of normal sound that counts."""
         return self.pupil.minutes if self.pupil else 0.0
 
-    def hear(self, ward: Ward, evidence: Evidence, clip: ClipScore) -> None:
+    def hear(self, ward: Ward, evidence: Evidence, clip: ClipScore, day: int) -> None:
         """One clip, if it counts."""
         pupil = self.pupil
         if pupil is None or self.stage is not LessonStage.LISTENING:
@@ -89,7 +89,7 @@ class Course:
             self.unfit += 1
             self.reason = f"the source is {ward.ear.state}: {ward.ear.reason}"
         else:
-            pupil.hear(evidence)
+            pupil.hear(evidence, day)
             self.reason = pupil.reason
 
 
@@ -141,7 +141,7 @@ class Tutor:
         for evidence, clip in zip(told, clips, strict=False):
             if course:
                 try:
-                    course.hear(ward, evidence, clip)
+                    course.hear(ward, evidence, clip, self.speaker.clock.wall().toordinal())
                 except UpdateRefused as error:  # it is learned all the same, and kept when the disk works again
                     course.reason = str(error)
                 except Exception as error:  # noqa: BLE001 - whatever a lesson does, the machine is heard
@@ -189,7 +189,7 @@ class Tutor:
         course = self._courses[ward.name] = Course(order, reason=reason)
 
         def work() -> Pupil:
-            return begin(self.config, ward.name, self.opens, order.add, alarms=order.alarms)
+            return begin(self.config, ward.name, self.opens, order.add, alarms=order.alarms, every=order.every)
 
         def then(pupil: Pupil) -> None:
             if pupil.guard:
@@ -257,7 +257,14 @@ class Tutor:
     def _start(self, ward: Ward, request: Calibrate) -> None:
         notebook, course = self._notebook(ward), self._courses.get(ward.name)
         number = notebook.slots().last + 1
-        order = Order(number=number, minutes=request.minutes, add=request.add, alarms=request.alarms, by=request.by)
+        order = Order(
+            number=number,
+            minutes=request.minutes,
+            add=request.add,
+            alarms=request.alarms,
+            every=max(1, round(60 * request.over_hours / request.minutes)),
+            by=request.by,
+        )
         if course is None or course.stage not in GOING_ON:
             notebook.keep_order(order)
             self._begin(ward, order)
@@ -269,6 +276,8 @@ class Tutor:
         if course.stage is not LessonStage.FITTING:
             notebook.keep_order(order)
             course.order = order
+            if course.pupil:
+                course.pupil.every = order.every
 
     def _stop(self, ward: Ward, stage: LessonStage) -> None:
         course = self._courses.get(ward.name)

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 PATIENCE = 3.0
 """clip lengths without a score before a machine counts as unheard"""
 CALM_S = 60.0
+FLEETING = frozenset({"sum", "sum_start"})
+"""of an alarm: not kept, nor known to a version of before that goes on with it"""
 """without a clip shed before a machine counts as followed again"""
 
 
@@ -42,6 +44,8 @@ class Mind:
     """SHA-256 that the bundle is known by"""
     unsigned: bool
     """nobody vouches for it but who may write to this disk"""
+    cusum: bool = False
+    """as configured, or where its head knows days"""
 
 
 @dataclass(slots=True)
@@ -112,12 +116,15 @@ class Ward:
         The alarm stays as it is, and so does a threshold that an operator set. Scores of another model cannot be
         compared with those so far: whether they drift is looked at anew.
         """
-        former = Mind(self.listener, self.voice.model, self.own_threshold, self.digest, self.unsigned)
+        former = Mind(
+            self.listener, self.voice.model, self.own_threshold, self.digest, self.unsigned, self.policy.cusum
+        )
         self.listener, self.own_threshold = mind.listener, mind.threshold
         self.digest, self.unsigned = mind.digest, mind.unsigned
         self.listener.forget(start)
         self.drift = Drift()
-        self.voice = replace(self.voice, model=mind.model)
+        self.alarm = replace(self.alarm, sum=0.0)
+        self.voice = replace(self.voice, model=mind.model, policy=replace(self.policy, cusum=mind.cusum))
         self.heed(self.threshold)
         return former
 
@@ -152,7 +159,8 @@ class Ward:
     def text(self) -> str:
         """What must survive a restart."""
         since = self.since and self.since.isoformat()
-        kept = {"alarm": asdict(self.alarm), "since": since, "raised_by": self.raised_by, "threshold": self.threshold}
+        alarm = {name: value for name, value in asdict(self.alarm).items() if name not in FLEETING}
+        kept = {"alarm": alarm, "since": since, "raised_by": self.raised_by, "threshold": self.threshold}
         return json.dumps(kept | {"drift": self.drift.kept() | {"of": self._judge}})
 
     def recall(self, text: str) -> None:

@@ -99,6 +99,8 @@ class Hall:
 
     def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 - of the config
         self.now, self.ears, self.notes = 0.0, Ears(), list[tuple[str, dict[str, Any]]]()
+        self.later = 0.0
+        """seconds that the calendar is ahead by, for lessons of days"""
         self.source, self.told = Noise(), Told()
         self.bundle = open_bundle(bundle(folder / "toy.asd"))
         self.notebook = Notebook.of(folder / "state", "press")
@@ -110,7 +112,8 @@ class Hall:
             machines={"press": {"source": "mic", "bundle": str(folder / "toy.asd")}},
             **settings,
         )
-        self.clock = Clock(lambda: self.now, lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now))
+        began = datetime(2026, 1, 1, tzinfo=UTC)
+        self.clock = Clock(lambda: self.now, lambda: began + timedelta(seconds=self.now + self.later))
         self.begin()
 
     def begin(self) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from edge_asd.alarm.alarm import Policy
 from edge_asd.attendance import attend
+from edge_asd.bundle import open_bundle
 from edge_asd.config import Config
 from edge_asd.deliver.control import answers
 from edge_asd.deliver.publisher import Incoming
@@ -231,6 +232,52 @@ def test_what_was_heard_is_kept_over_a_pause_and_forgotten_when_it_is_aborted(sc
     assert scene.until_stage("listening")["minutes"] < heard["minutes"]
 
 
+def test_minutes_may_be_taken_from_hours(scene: Scene) -> None:
+    scene.order("start", minutes=0.5, over_hours=0.05)
+    assert scene.until_stage("listening")["said"].endswith("one clip in 6")
+    scene.until_stage("done")
+    known = scene.overlay(1).memory
+    sounds = [scene.source.sound(second + 1) for second in range(scene.source.seconds)]
+    taken = [n for n, sound in enumerate(sounds) if known.knows(evidence(SECOND, front_end(SECOND), None, sound))]
+    assert np.diff(taken).tolist() == [6] * 29
+
+
+def test_a_clip_that_does_not_count_is_made_up_for_by_the_next(scene: Scene) -> None:
+    scene.order("start", minutes=0.5, over_hours=0.05)
+    scene.until_stage("listening")
+    scene.hear(12)
+    before = scene.stands()["minutes"]
+    scene.source.sound = lambda _: np.zeros(RATE, np.float32)  # type: ignore[method-assign]
+    scene.hear(12)
+    del scene.source.sound
+    assert scene.stands()["minutes"] <= before + 1 / 60
+    assert scene.until_stage("done")["proposal"]["clips"] == 30
+
+
+def test_a_head_that_knows_five_days_hears_what_is_a_little_strange_for_long(scene: Scene) -> None:
+    scene.order("start", minutes=0.5)
+    scene.until_stage("listening")
+    for _ in range(5):
+        scene.hear(4)
+        scene.later += 86_400
+    assert scene.until_stage("done")["proposal"]["days"] == 6
+    ward = scene.daemon.wards["press"]
+    assert not ward.policy.cusum
+    scene.order("commit")
+    scene.until_noted("learnt_speaks")
+    assert ward.policy.cusum
+    scene.hear(10)
+    assert not ward.alarm.active
+    scene.source.level = 1.27 * LOUD
+    until(lambda: scene.hear() or ward.alarm.active, PATIENCE, lambda: ward.alarm)
+    raised = scene.told.bodies("machine/press/alarm")[-1]["evidence"]
+    assert raised["sum"] == raised["sum_limit"] == ward.policy.limit
+    scene.end()
+    scene.begin()
+    ward = scene.daemon.wards["press"]
+    assert (ward.policy.cusum, ward.alarm.active) == (True, True)
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_lesson_goes_on_in_the_next_daemon(scene: Scene, *, killed: bool) -> None:
     scene.order("start", minutes=0.5, add=None)
@@ -330,3 +377,17 @@ def test_the_command_asks_the_daemon_and_pauses_with_ctrl_c(
     assert second.returncode == 0, said
     assert "0.5 of 0.5 minutes, operating points: 1" in told
     assert notebook.slots().active == 1
+
+
+def test_a_lesson_over_a_week_is_left_to_the_daemon(
+    typed: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    def said(*arguments: str) -> str:
+        told, complaint = typed("learn", "press", *arguments).communicate(timeout=SLOW_S)
+        return told or complaint
+
+    assert "beginning" in said("--minutes", "0.5", "--over", "0.05")
+    notebook = Notebook.of(tmp_path / "state", "press")
+    until(lambda: notebook.slots().candidate, SLOW_S, lambda: said("status"))
+    assert said("status").startswith("press: the bundle's own head is in use, candidate 1; done: 0.5 of 0.5 minutes")
+    assert len(read_overlay(notebook.path(1), open_bundle(tmp_path / "toy.asd")).memory) == 30

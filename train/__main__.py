@@ -321,6 +321,7 @@ def hours(
     data: Annotated[list[Path] | None, typer.Option(help="Normal recordings to be judged too; repeatable.")] = None,
     machine: Annotated[list[str] | None, typer.Option(help=f"{', '.join(MACHINES)}; all by default.")] = None,
     learn: Annotated[list[int] | None, typer.Option(min=5, help="Clips of a lesson; 31 and 60.")] = None,
+    over: Annotated[list[int] | None, typer.Option(min=1, help="Days that a lesson is spread over; 1.")] = None,
     individuals: Annotated[int, typer.Option(min=1, help="Of each kind of machine.")] = 2,
     days: Annotated[int, typer.Option(min=0, help="After that of the lesson.")] = 2,
     clips: Annotated[int, typer.Option(min=1, help="Normal ones that are judged a day.")] = 360,
@@ -336,10 +337,11 @@ def hours(
 
     lessons = tuple(learn or (31, 60))
     kinds = tuple(machine or MACHINES)
-    watch = measure.Watch(kinds, individuals, max(lessons), days, clips, faulty, measure.clip_s(bundle), seed)
+    spread, length = tuple(over or (1,)), measure.clip_s(bundle)
+    watch = measure.Watch(kinds, individuals, max(lessons), spread, days, clips, faulty, length, seed)
     with show_progress() as progress:
         heard = measure.hear(bundle, watch, work, progress, workers=workers)
-    found = list(measure.rendered_hours(bundle, heard, lessons))
+    found = list(measure.rendered_hours(bundle, heard, lessons, spread))
     if data:
         quiet = [clip for clip in scan(data) if clip.label == "normal"]
         found += measure.recorded_hours(bundle, quiet, lessons, draws, seed)

@@ -14,6 +14,11 @@ from typing import TypeAlias
 
 from edge_asd.errors import AlarmRefused
 
+SLACK = 0.8
+"""surprise that a clip may have without adding to the sum; normal ones have 0.43 in the mean"""
+MOST = 1.6
+"""surprise that a clip counts for at most: no single sound raises an alarm, however strange"""
+
 
 class Transition(StrEnum):
     """What happened to the alarm."""
@@ -92,6 +97,8 @@ class Policy:
     """window of that count, and how long the condition must stay normal to end it; 0 for no guard"""
     chatter_factor: int = 4
     """how many times longer the off-delay of a chattering alarm is"""
+    cusum: bool = False
+    """what is a little strange for long raises the alarm, too"""
 
     def __post_init__(self) -> None:
         if not (
@@ -106,6 +113,15 @@ class Policy:
                 f"chatter_count >= 2, re_alarm and chatter_clips >= 0, got {self}"
             )
             raise ValueError(msg)
+
+    @property
+    def limit(self) -> float:
+        """Sum from which on it raises the alarm: by chance a tenth as often as clips in a row do, and never sooner.
+
+        Of independent surprises, which are exponential with a mean of 1 / ln 10, the average run length of the sum is
+        10^(0.63 + limit / 0.698) clips, for the limits there are: Page's integral equation, solved numerically.
+        """
+        return max(0.698 * (self.threshold * self.on_delay + 1 - 0.63), (MOST - SLACK) * self.on_delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +140,10 @@ class Alarm:
     """clips in a row that argue for a change"""
     streak_start: int = 0
     """first sample of the first clip of the streak"""
+    sum: float = 0.0
+    """what clips had beyond :data:`SLACK`, added up and never below 0 (CUSUM; Page 1954)"""
+    sum_start: int = 0
+    """first sample of the first clip in it"""
     since: int | None = None
     """first sample of the streak that brought the present condition; None before the first in this run"""
     clips_over: int = 0
@@ -193,7 +213,7 @@ def advance(policy: Policy, alarm: Alarm, surprise: float | None, start: int = 0
     if surprise is None or math.isnan(surprise):
         return alarm, ()
     alarm = _count(policy, alarm, surprise, start)
-    if alarm.streak < _patience(policy, alarm):
+    if not _argued(policy, alarm):
         return _stay(policy, alarm)
     return _return(policy, alarm) if alarm.active else _activate(policy, alarm)
 
@@ -215,7 +235,7 @@ def elapse(alarm: Alarm, seconds: float) -> Change:
 
 def resume(alarm: Alarm) -> Alarm:
     """The alarm of an earlier run in one that counts samples anew: everything stands but the indices of samples."""
-    return replace(alarm, since=None, streak_start=0)
+    return replace(alarm, since=None, streak_start=0, sum_start=0)
 
 
 def _count(policy: Policy, alarm: Alarm, surprise: float, start: int) -> Alarm:
@@ -226,8 +246,22 @@ def _count(policy: Policy, alarm: Alarm, surprise: float, start: int) -> Alarm:
         clips=alarm.clips + 1,
         streak=alarm.streak + 1 if argues else 0,
         streak_start=alarm.streak_start if alarm.streak else start,
-        clips_over=over + (alarm.clips_over if alarm.active or alarm.streak else 0),
+        sum=_sum(policy, alarm.sum + min(surprise, MOST) - SLACK),
+        sum_start=alarm.sum_start if alarm.sum or not policy.cusum else start,
+        clips_over=over + (alarm.clips_over if alarm.active or alarm.streak or alarm.sum else 0),
     )
+
+
+def _sum(policy: Policy, value: float) -> float:
+    return min(max(value, 0.0), policy.limit) if policy.cusum else 0.0
+
+
+def _argued(policy: Policy, alarm: Alarm) -> bool:
+    """Enough for a change."""
+    in_a_row = alarm.streak >= _patience(policy, alarm)
+    if not policy.cusum:
+        return in_a_row
+    return in_a_row and alarm.sum <= policy.limit / 2 if alarm.active else in_a_row or alarm.sum >= policy.limit
 
 
 def _patience(policy: Policy, alarm: Alarm) -> int:
@@ -245,7 +279,7 @@ def _activate(policy: Policy, alarm: Alarm) -> Change:
         acked=False,
         latched=False,
         streak=0,
-        since=alarm.streak_start,
+        since=alarm.streak_start if alarm.streak >= policy.on_delay else alarm.sum_start,
         count=alarm.count + 1,
         activations=late,
         chattering=alarm.chattering or chatters,

@@ -184,6 +184,9 @@ class Calibrate(OfMachine):
     is learned anew"""
     alarms: bool = False
     """start: true: clips of alarms are learned, too, because the machine is well and sounds otherwise now"""
+    over_hours: float = Field(default=0.0, ge=0, le=1000)
+    """start: hours that the minutes are taken from, a clip now and then, so that more is known than one day; 0: none
+    is passed over"""
 
 
 class HealthCheck(Request):

@@ -127,6 +127,11 @@ class Evidence(Shape):
     on_delay_seconds: float
     clips_over: int
     """clips at or above the threshold in the episode"""
+    sum: float | None = None
+    """what the latest clips had beyond 0.8, each counting for 1.6 at most, added up and never below 0: what is a little
+    strange for long; null where that raises no alarm, as the head does not know several days"""
+    sum_limit: float | None = None
+    """sum that raises the alarm"""
     health_index: int
     level_dbfs: float
     segment_scores: tuple[float, ...]
@@ -281,6 +286,9 @@ class Proposal(Shape):
     """why false alarms were not learned as normal clips; empty when they were, or there are none"""
     few: bool
     """so few clips that more alarms will be false than the threshold promises: add to them, or learn longer"""
+    days: int = 1
+    """on which they were heard; of five or more it knows how days differ, and what is a little strange for long raises
+    the alarm, too"""
 
 
 class LessonStage(StrEnum):

@@ -192,6 +192,8 @@ class Voice:
             deadband=self.policy.deadband,
             on_delay_seconds=self.policy.on_delay * self.clip / self.sample_rate,
             clips_over=alarm.clips_over,
+            sum=alarm.sum if self.policy.cusum else None,
+            sum_limit=self.policy.limit if self.policy.cusum else None,
             health_index=clip.health_index,
             level_dbfs=clip.level_dbfs,
             segment_scores=clip.segment_scores,

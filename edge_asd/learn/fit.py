@@ -105,6 +105,7 @@ def _card(head: Head, memory: Memory, bank: Memory, scores: NDArray[np.float64],
         ),
         clips=len(bank),
         level_dbfs=(float(level.min()), float(level.max())),
+        days=bank.days,
     )
 
 

@@ -29,6 +29,7 @@ LINK = 2.0
 LEAST_OF_POINT = 3
 """clips; fewer are stragglers"""
 OUTPUT = "output."
+DAY = "day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,25 @@ class Memory:
     points: tuple[str, ...] = ()
     """(N) operating point of each, as who taught it called it"""
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    """``indicators`` (N, 3): level, crest, kurtosis; ``mean`` and ``maximum`` (N, M); ``output.NAME`` (N, B, …)"""
+    """``indicators`` (N, 3): level, crest, kurtosis; ``mean`` and ``maximum`` (N, M); ``output.NAME`` (N, B, …);
+    ``day`` (N,) on which it was heard, a whole number"""
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def with_clip(self, evidence: Evidence, point: str) -> Self:
+    def with_clip(self, evidence: Evidence, point: str, day: int = 0) -> Self:
         """And one more."""
         new = {name: value[None].astype(np.float32) for name, value in _features(evidence).items()}
+        new[DAY] = np.array([day], np.float32)
         known = {name: np.concatenate([self.features[name], row]) if self.points else row for name, row in new.items()}
         return type(self)((*self.points, point), known)
+
+    def plus(self, other: Self) -> Self:
+        """And those of another memory, after these."""
+        if not self.points or not other.points:
+            return other if other.points else self
+        features = {name: np.concatenate([value, other.features[name]]) for name, value in self.features.items()}
+        return type(self)(self.points + other.points, features)
 
     def some(self, which: Iterable[int]) -> Self:
         """Those, in that order."""
@@ -65,6 +75,11 @@ class Memory:
     def normals(self) -> list[Normal]:
         """To fit by. The first operating point is the source domain; what was added is the target domain."""
         return [Normal(self._evidence(row), "", point != FIRST, point) for row, point in enumerate(self.points)]
+
+    @property
+    def days(self) -> int:
+        """On how many they were heard."""
+        return int(np.unique(self.features[DAY]).size)
 
     def counts(self) -> dict[str, int]:
         """Clips by operating point."""
@@ -103,6 +118,7 @@ class Memory:
     def of(cls, tensors: Mapping[str, NDArray[np.generic]]) -> Self:
         """From a file; ValueError where its parts do not belong together."""
         features = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+        features.setdefault(DAY, np.zeros(len(features["point"]), np.float32))  # those of before tell none
         point, names = features.pop("point").astype(int), bytes(features.pop("points").astype(np.uint8)).decode()
         if wrong := {name: len(value) for name, value in features.items() if len(value) != point.size}:
             msg = f"{point.size} clips have operating points, and there are {wrong}"

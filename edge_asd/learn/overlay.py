@@ -106,7 +106,8 @@ def read_overlay(path: Path, bundle: Bundle) -> Overlay:
     try:
         memory = Memory.of(load(files[HEARD]))
         head = unpack_head(WITHIN, note.card, load(files[HEAD]), widths, memory.names())
-        return Overlay(note, head, memory)
+        card = note.card.model_copy(update={"days": memory.days})
+        return Overlay(note.model_copy(update={"card": card}), head, memory)
     except (KeyError, ValueError, SafetensorError) as error:
         msg = f"{path}: cannot be used ({error}); undo it: edge-asd learn {note.machine} undo"
         raise BundleError(msg) from error

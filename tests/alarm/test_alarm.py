@@ -5,12 +5,15 @@ import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge_asd.alarm.alarm import (
+    MOST,
+    SLACK,
     Alarm,
     Policy,
     Priority,
@@ -28,6 +31,7 @@ from edge_asd.alarm.alarm import (
     withdraw,
 )
 from edge_asd.errors import AlarmRefused
+from edge_asd.score.calibration import WEEK_S, alarm_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +56,7 @@ policies = st.builds(
     chatter_count=st.integers(2, 4),
     chatter_clips=st.integers(0, 30),
     chatter_factor=st.integers(1, 4),
+    cusum=st.booleans(),
 )
 
 
@@ -366,7 +371,7 @@ def test_activations_and_returns_take_turns_whatever_arrives(policy: Policy, cli
     assert seen == [("activated", end)[i % 2] for i in range(len(seen))]
 
 
-@given(policies.filter(lambda policy: not policy.chatter_clips), st.lists(surprises, max_size=80))
+@given(policies.map(lambda policy: replace(policy, chatter_clips=0, cusum=False)), st.lists(surprises, max_size=80))
 def test_the_condition_is_that_of_looking_back_over_all_clips_since_it_changed(
     policy: Policy, clips: Sequence[float | None]
 ) -> None:
@@ -543,3 +548,66 @@ class AlarmMachine(RuleBasedStateMachine):
 
 TestAlarmMachine = AlarmMachine.TestCase
 TestAlarmMachine.settings = settings(max_examples=100, stateful_step_count=40)
+
+
+# What is a little strange for long ------------------------------------------------------------------------------------
+
+PATIENT = Policy(threshold=1.594, cusum=True)
+"""three clips in a row, once a week for clips of ten seconds"""
+A_LITTLE = 1.3
+"""below the threshold, and three times what normal clips have in the mean"""
+
+
+def run_length(policy: Policy, states: int = 1000) -> float:
+    """Clips until the sum of exponential surprises reaches its limit, in the mean (Page's integral equation)."""
+    width = policy.limit / states
+    sums = (np.arange(states) + 0.5) * width
+    sums[0] = 0.0
+    reach = np.arange(1, states + 1) * width - sums[:, None] + SLACK
+    below = np.where(reach < 0, 0.0, np.where(reach >= MOST, 1.0, 1.0 - 10.0 ** -np.maximum(reach, 0.0)))
+    moves = np.diff(below, axis=1, prepend=0.0)
+    return float(np.linalg.solve(np.eye(states) - moves, np.ones(states))[0])
+
+
+@pytest.mark.parametrize(("clip_s", "on_delay", "a_week"), [(10, 3, 1.0), (10, 1, 1.0), (4, 2, 7.0), (60, 3, 0.1)])
+def test_a_sum_reaches_its_limit_a_tenth_as_often_as_is_stated(clip_s: float, on_delay: int, a_week: float) -> None:
+    policy = replace(PATIENT, threshold=alarm_threshold(clip_s, on_delay, a_week), on_delay=on_delay)
+    weeks = run_length(policy) * clip_s / WEEK_S
+    assert weeks * a_week == pytest.approx(10, rel=0.1)
+
+
+def test_what_is_a_little_strange_for_two_minutes_raises_the_alarm_where_days_are_known() -> None:
+    states, happened = fold(PATIENT, [0.2] * 5 + [A_LITTLE] * 12)
+    assert happened.index("activated") < 17
+    assert next(state.since for state in states if state.active) == 50
+    assert not any(fold(replace(PATIENT, cusum=False), [A_LITTLE] * 100)[1])
+
+
+@given(surprises=st.lists(st.one_of(st.none(), st.just(math.inf), st.floats(0, 12)), max_size=80))
+def test_the_sum_is_that_of_the_latest_clips_which_is_largest(surprises: list[float | None]) -> None:
+    never = replace(PATIENT, threshold=1e3)
+    alarm = after(never, surprises) if surprises else Alarm()
+    beyond = [min(surprise, MOST) - SLACK for surprise in surprises if surprise is not None]
+    assert alarm.sum == pytest.approx(max(sum(beyond[first:]) for first in range(len(beyond) + 1)), abs=1e-9)
+
+
+@given(policies, st.lists(surprises, max_size=20))
+def test_no_alarm_comes_sooner_than_on_delay_clips(policy: Policy, clips: Sequence[float | None]) -> None:
+    heard = [clip for clip in clips if clip is not None and not math.isnan(clip)]
+    states, _ = fold(policy, heard[: policy.on_delay - 1])
+    assert not any(state.active for state in states)
+
+
+def test_three_slams_of_a_door_are_no_alarm() -> None:
+    assert not any(fold(PATIENT, [math.inf, 0.3, math.inf, 0.3, 0.3, math.inf, 0.3])[1])
+
+
+def test_an_alarm_for_long_returns_when_the_machine_is_as_usual_and_not_before() -> None:
+    raised = after(PATIENT, [A_LITTLE] * 12)
+    assert raised.active
+    assert not any(fold(PATIENT, [A_LITTLE, 0.9] * 50, raised)[1])  # most clips are below the deadband by themselves
+    assert "returned" in fold(PATIENT, [0.4] * 6, raised)[1]
+
+
+def test_an_alarm_of_three_in_a_row_returns_as_soon_where_sums_count() -> None:
+    assert fold(PATIENT, [OVER] * 30 + [0.2] * 6)[1] == fold(replace(PATIENT, cusum=False), [OVER] * 30 + [0.2] * 6)[1]

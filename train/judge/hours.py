@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import partial, reduce
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,8 +55,10 @@ ASKED = (1.0, 7.0, 168.0)
 """false alarms a week: the default, one a day, one an hour"""
 LEVEL = 0.95
 """of intervals"""
+BEFORE = 1000
+"""days that a lesson is spread over have numbers from here"""
 Heard = dict[str, Memory]
-"""what was heard of one machine: ``lesson``, ``same day``, ``day 1`` …, ``FAULT SEVERITY``"""
+"""what was heard of one machine: ``lesson 0`` …, ``same day``, ``day 1`` …, ``FAULT SEVERITY``"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Watch:
     """of each kind"""
     lesson: int = 60
     """clips there are to learn from"""
+    over: tuple[int, ...] = (1,)
+    """days that a lesson is spread over"""
     days: int = 2
     """after that of the lesson"""
     clips: int = 360
@@ -82,7 +87,8 @@ class Watch:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.individuals, self.lesson, self.clips, self.faulty) < 1 or min(self.days, self.seed) < 0:
+        counted = (self.individuals, self.lesson, self.clips, self.faulty, *self.over)
+        if not self.over or min(counted) < 1 or min(self.days, self.seed) < 0:
             msg = f"need an individual, a clip of each sort, and no negative number, got {self}"
             raise ConfigError(msg)
 
@@ -149,6 +155,8 @@ class Finding:
     asked: float
     """false alarms a week"""
     clip_s: float
+    over: int = 1
+    """days that the lesson was spread over"""
     normal: dict[str, Count] = field(default_factory=dict)
     """by ``same day``, ``other days`` or the name of recordings"""
     delays: dict[float, list[int | None]] = field(default_factory=dict)
@@ -184,9 +192,11 @@ def hear(path: Path, watch: Watch, work: Path, progress: Progress, *, workers: i
 
 def _listen(path: Path, watch: Watch, work: Path, shift: Shift) -> None:
     bundle = open_bundle(path)
-    today = shift.normal(LESSON, watch.lesson + watch.clips)
-    first = _remembered(bundle, today)
-    heard = {"lesson": first.some(range(watch.lesson)), "same day": first.some(range(watch.lesson, len(first)))}
+    first = _remembered(bundle, shift.normal(LESSON, watch.lesson + watch.clips))
+    heard = {"lesson 0": first.some(range(watch.lesson)), "same day": first.some(range(watch.lesson, len(first)))}
+    for day in range(1, max(watch.over)):
+        most = max(len(range(day, watch.lesson, over)) for over in watch.over if over > day)
+        heard[f"lesson {day}"] = _remembered(bundle, shift.normal(BEFORE + day, most), BEFORE + day)
     heard |= {f"day {day}": _remembered(bundle, shift.normal(day, watch.clips)) for day in range(1, watch.days + 1)}
     for fault in shift.faults:
         for severity in SEVERITIES:
@@ -196,11 +206,12 @@ def _listen(path: Path, watch: Watch, work: Path, shift: Shift) -> None:
     write_whole(_file(work, shift), save(flat))
 
 
-def _remembered(bundle: Bundle, clips: Iterable[NDArray[np.float32]]) -> Memory:
+def _remembered(bundle: Bundle, clips: Iterable[NDArray[np.float32]], day: int = LESSON) -> Memory:
     """What a device would keep of them."""
     listener = bundle.listener(next(iter(bundle.heads)))
     single = [
-        Memory().with_clip(evidence(listener.windows, listener.spec, listener.embed, clip), FIRST) for clip in clips
+        Memory().with_clip(evidence(listener.windows, listener.spec, listener.embed, clip), FIRST, day)
+        for clip in clips
     ]
     names = single[0].features
     return Memory((FIRST,) * len(single), {name: np.concatenate([m.features[name] for m in single]) for name in names})
@@ -226,12 +237,14 @@ def _read(path: Path) -> Heard:
 # What comes of it -----------------------------------------------------------------------------------------------------
 
 
-def rendered_hours(path: Path, heard: Mapping[str, Heard], learned: Sequence[int]) -> Iterator[Finding]:
-    """A finding for each length of lesson and each rate that is asked for."""
+def rendered_hours(
+    path: Path, heard: Mapping[str, Heard], learned: Sequence[int], over: Sequence[int] = (1,)
+) -> Iterator[Finding]:
+    """A finding for each length of lesson, all days it is spread over, and each rate that is asked for."""
     bundle = open_bundle(path)
-    for clips in learned:
+    for clips, days in product(learned, over):
         for asked in ASKED:
-            found = Finding(clips, asked, clip_s(path))
+            found = Finding(clips, asked, clip_s(path), days)
             for machine in heard.values():
                 _judge_machine(bundle, machine, found)
             yield found
@@ -262,14 +275,20 @@ def clip_s(path: Path) -> float:
 
 
 def _judge_machine(bundle: Bundle, heard: Heard, found: Finding) -> None:
-    learnt = _learnt(bundle, heard["lesson"].some(range(found.learned)), found)
+    learnt = _learnt(bundle, lesson(heard, found.learned, found.over), found)
     for name, memory in heard.items():
         if name == "same day" or name.startswith("day "):
             where = name if name == "same day" else "other days"
             found.normal.setdefault(where, Count()).add(counted(learnt, memory))
-        elif name != "lesson":
+        elif not name.startswith("lesson "):
             severity = float(name.rpartition(" ")[2])
             found.delays.setdefault(severity, []).append(delay(learnt, memory))
+
+
+def lesson(heard: Heard, clips: int, over: int) -> Memory:
+    """So many clips, of so many days in turn."""
+    days = [heard[f"lesson {day}"].some(range(len(range(day, clips, over)))) for day in range(over)]
+    return reduce(Memory.plus, days)
 
 
 def _judge_draw(
@@ -311,7 +330,8 @@ def delay(learnt: Learnt, memory: Memory) -> int | None:
 
 
 def _policy(learnt: Learnt) -> Policy:
-    return Policy(learnt.card.thresholds.alarm, on_delay=learnt.card.thresholds.on_delay)
+    at = learnt.card.thresholds
+    return Policy(at.alarm, on_delay=at.on_delay, cusum=learnt.card.knows_days)
 
 
 def _surprises(learnt: Learnt, memory: Memory) -> list[float]:
@@ -329,6 +349,7 @@ def rows(found: Finding) -> Iterator[dict[str, object]]:
         yield {
             "sound": where,
             "learned": found.learned,
+            "over_days": found.over,
             "asked_a_week": found.asked,
             "hours": count.clips * found.clip_s / HOUR_S,
             "share_allowed": found.share,
@@ -347,6 +368,7 @@ def delays(found: Finding) -> Iterator[dict[str, object]]:
         yield {
             "severity": severity,
             "learned": found.learned,
+            "over_days": found.over,
             "asked_a_week": found.asked,
             "faults": len(clips),
             "alarmed": len(came),
@@ -360,9 +382,17 @@ def show(findings: Sequence[Finding], console: Console | None = None) -> None:
     if not console.is_terminal:
         console = Console(file=console.file, width=160)
     false = Table(
-        "normal sound", "clips learned", "asked a week", "hours", "over, allowed %", "over %", "alarms", "an hour"
+        "normal sound",
+        "clips learned",
+        "over days",
+        "asked a week",
+        "hours",
+        "over, allowed %",
+        "over %",
+        "alarms",
+        "an hour",
     )
-    true = Table("severity", "clips learned", "asked a week", "faults", "alarmed", "median delay, s")
+    true = Table("severity", "clips learned", "over days", "asked a week", "faults", "alarmed", "median delay, s")
     for found in findings:
         for row in rows(found):
             false.add_row(*map(_said, _columns(row)))
@@ -379,7 +409,7 @@ def _columns(row: dict[str, object]) -> list[object]:
     low, high = np.array(row["share_interval"]) * 100
     first, last = np.array(row["alarms_an_hour_interval"])
     over, allowed = (100 * float(str(row[name])) for name in ("share_over", "share_allowed"))
-    known = [row[name] for name in ("sound", "learned", "asked_a_week", "hours")]
+    known = [row[name] for name in ("sound", "learned", "over_days", "asked_a_week", "hours")]
     an_hour = float(str(row["alarms_an_hour"]))
     return [
         *known,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from edge_asd.learn.memory import FIRST, Memory
 from edge_asd.score.listener import evidence
 from tests.example import SECOND, bundle, front_end, head, noise
 from train.__main__ import app
-from train.judge.hours import ASKED, Finding, Rate, Watch, counted, delay, hear, rendered_hours, rows
+from train.corpus.shift import Shift
+from train.judge.hours import ASKED, BEFORE, Finding, Rate, Watch, counted, delay, hear, lesson, rendered_hours, rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +76,9 @@ def test_what_was_heard_is_judged_again_without_hearing_and_gives_the_same(tmp_p
     written = {file: file.stat().st_mtime_ns for file in work.iterdir() if file.suffix == ".safetensors"}
     again = hear(path, SMALL, work, Progress(disable=True))
     assert written == {file: file.stat().st_mtime_ns for file in written}
-    assert set(first["fan-0"]) >= {"lesson", "same day", "day 1"}
-    np.testing.assert_array_equal(first["fan-0"]["lesson"].features["mean"], again["fan-0"]["lesson"].features["mean"])
+    assert set(first["fan-0"]) >= {"lesson 0", "same day", "day 1"}
+    for name, memory in first["fan-0"].items():
+        np.testing.assert_array_equal(memory.features["mean"], again["fan-0"][name].features["mean"])
 
     found = list(rendered_hours(path, first, (6, 8)))
     assert [(each.learned, each.asked) for each in found] == [(n, a) for n in (6, 8) for a in ASKED]
@@ -84,6 +87,17 @@ def test_what_was_heard_is_judged_again_without_hearing_and_gives_the_same(tmp_p
         assert few.learned < many.learned or all(
             few.normal[where].over <= many.normal[where].over for where in few.normal
         )
+
+
+def test_a_lesson_over_days_has_its_clips_of_each_in_turn(tmp_path: Path) -> None:
+    watch = replace(SMALL, lesson=7, over=(1, 3))
+    (heard,) = hear(bundle(tmp_path / "toy.asd"), watch, tmp_path / "work", Progress(disable=True)).values()
+    assert [len(heard[f"lesson {day}"]) for day in range(3)] == [7, 2, 2]
+    assert lesson(heard, 7, 1).days == 1
+    spread = lesson(heard, 7, 3)
+    assert np.unique(spread.features["day"], return_counts=True)[1].tolist() == [3, 2, 2]
+    apart = Shift("fan", 0, SMALL.seed, SMALL.seconds)
+    assert spread.knows(evidence(SECOND, front_end(SECOND), None, next(iter(apart.normal(BEFORE + 2, 1)))))
 
 
 def test_other_sound_than_the_folder_has_is_refused(tmp_path: Path) -> None:
