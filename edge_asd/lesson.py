@@ -122,7 +122,7 @@ class Pupil:
             return
         admitted, strange = self.guard.admit(clip) if self.guard else ([clip], 0)
         self.strange += strange
-        self.reason = "" if admitted else f"it is over the alarm threshold of what was learned before; {ALARMS_ADVICE}"
+        self.reason = "" if admitted else f"it is {OVER}; {ALARMS_ADVICE}"
         for each in admitted:
             self._take(each, day)
         if len(self.heard) - self.saved >= (SAVE_CLIPS if self.every == 1 else 1):
@@ -145,7 +145,8 @@ class Pupil:
         self.heard, self.passed = self.heard.with_clip(clip, self.point, day), 0
 
 
-ALARMS_ADVICE = "a few in a row are an alarm; if the machine is well and sounds otherwise now, say so: --add, --alarms"
+OVER = "over the alarm threshold of what was learned before, and a few in a row are an alarm"
+ALARMS_ADVICE = "if the machine was well, and only sounded otherwise, say so: --add, --alarms"
 
 
 def coverage(minutes: float, wanted: float, points: int) -> str:

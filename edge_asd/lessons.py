@@ -261,7 +261,7 @@ def _watched(minutes: float) -> Iterator[Tell]:
 
 def _said(proposal: Proposal) -> str:
     from edge_asd.bundle import SEVERAL_DAYS  # noqa: PLC0415
-    from edge_asd.lesson import coverage  # noqa: PLC0415
+    from edge_asd.lesson import ALARMS_ADVICE, coverage  # noqa: PLC0415
 
     points = ", ".join(f"{name} ({clips} clips)" for name, clips in proposal.points.items())
     aim = f"for {proposal.false_alarms_per_week:g} false alarm a week at {proposal.on_delay} clips in a row"
@@ -273,7 +273,7 @@ def _said(proposal: Proposal) -> str:
     lines += [f"of {proposal.days} days{SUMS if proposal.days >= SEVERAL_DAYS else ''}"] if proposal.days > 1 else []
     lines += [f"{proposal.repeated} clips were heard before, and do not count"] if proposal.repeated else []
     lines += [f"{proposal.clipped} clips were at full scale, and do not count"] if proposal.clipped else []
-    lines += [f"{proposal.strange} clips are an alarm, and do not count"] if proposal.strange else []
+    lines += [f"{proposal.strange} clips are an alarm, and do not count; {ALARMS_ADVICE}"] if proposal.strange else []
     lines += [f"left out, for only training can fit it: {name}" for name in proposal.left_out]
     lines += (
         [f"{proposal.clips} clips are few, and more alarms will be false than that; learn longer"]

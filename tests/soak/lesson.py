@@ -44,7 +44,10 @@ trust.allow_unsigned = true
 metrics.listen = ""
 mqtt = {{ host = "127.0.0.1", port = {port} }}
 sources.mic0.input = "microphone:{token}"
-machines.valve = {{ source = "mic0", bundle = "{bundle}", head = "{head}", alarm = {{ on_delay = {on_delay} }} }}
+machines.valve.source = "mic0"
+machines.valve.bundle = "{bundle}"
+machines.valve.head = "{head}"
+machines.valve.alarm = {{ on_delay = {on_delay}, cusum = {cusum} }}
 """
 
 
@@ -113,6 +116,7 @@ class Stage:
     bundle: str
     head: str
     on_delay: int
+    cusum: bool
     lessons: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -123,7 +127,7 @@ class Stage:
         self.heard = self.broker.subscribe("edge_asd/v1/lesson/machine/valve/#")
         self.config = self.folder / "lesson.toml"
         said = {"folder": self.folder, "port": self.broker.port, "token": self.microphone.token}
-        asked = {"bundle": self.bundle, "head": self.head, "on_delay": self.on_delay}
+        asked = {"bundle": self.bundle, "head": self.head, "on_delay": self.on_delay, "cusum": str(self.cusum).lower()}
         self.config.write_text(SETTINGS.format(**said, **asked))
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(self._typed("run"), env=self._environment, stdout=log, stderr=log)
@@ -216,11 +220,12 @@ def main() -> None:
     parser.add_argument("--bundle", default="builtin")
     parser.add_argument("--head", default="rendered/valve/00")
     parser.add_argument("--on-delay", type=int, default=3, help="clips in a row that raise the alarm")
+    parser.add_argument("--cusum", action="store_true", help="a sum raises the alarm, too, as after a lesson of days")
     parser.add_argument("--add", action="store_true", help="learn the source domain first, then add the target's")
     asked = parser.parse_args()
     well = True
     with tempfile.TemporaryDirectory() as folder:
-        stage = Stage(Path(folder), asked.bundle, asked.head, asked.on_delay)
+        stage = Stage(Path(folder), asked.bundle, asked.head, asked.on_delay, asked.cusum)
         try:
             for told in stage.perform(asked.valve, add=asked.add):
                 print(told, np.round(told.scores, 1).tolist(), flush=True)
