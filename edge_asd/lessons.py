@@ -79,10 +79,7 @@ def learn(
 
     start_logging("error")
     if action is not Action.LISTEN:
-        if action is Action.STATUS and (state := _taught(config, machine)):
-            _tell_lesson(machine, _order(state, machine, "status"), as_json=as_json)
-        else:
-            _tell_slots(machine, _changed(config, machine, action), as_json=as_json)
+        _act(config, machine, action, as_json=as_json)
         return
     if over:
         lesson = _spread(config, machine, {"minutes": minutes, "over_hours": over, "add": add, "alarms": alarms})
@@ -121,6 +118,19 @@ def _notebook(config: Path, machine: str) -> Notebook:
     from edge_asd.lesson import state_of  # noqa: PLC0415
 
     return Notebook.of(state_of(load_config(config), machine), machine)
+
+
+def _act(config: Path, machine: str, action: Action, *, as_json: bool) -> None:
+    """Do it, and tell how things stand."""
+    if action is Action.STATUS and (state := _taught(config, machine)):
+        _tell_lesson(machine, _order(state, machine, "status"), as_json=as_json)
+        return
+    slots = _changed(config, machine, action)
+    if as_json:
+        print(json.dumps({"machine": machine} | slots.model_dump()))
+    else:
+        taken_up = "" if action is Action.STATUS else f"; {TAKEN_UP}"
+        print(f"{machine}: {_in_use(slots.active, slots.candidate)}{taken_up}")
 
 
 def _changed(config: Path, machine: str, action: Action) -> Slots:
@@ -282,13 +292,6 @@ def _said(proposal: Proposal) -> str:
     )
     lines += [f"false alarms are not learned: {proposal.refused}"] if proposal.refused else []
     return "\n".join(lines)
-
-
-def _tell_slots(machine: str, slots: Slots, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"machine": machine} | slots.model_dump()))
-    else:
-        print(f"{machine}: {_in_use(slots.active, slots.candidate)}; {TAKEN_UP}")
 
 
 def _tell_lesson(machine: str, lesson: dict[str, Any], *, as_json: bool) -> None:

@@ -226,3 +226,11 @@ def test_what_is_learned_waits_unless_one_says_yes_and_travels_once_it_is_in_use
     assert not typed(tmp_path, "model", "export-learnt", "press", "--out", str(tmp_path / "out.asd")).returncode
     assert open_bundle(tmp_path / "out.asd").manifest.version == "1.2.3+learnt.1"
     assert "the bundle's own head is in use" in typed(tmp_path, "learn", "press", "undo").stdout
+    stands = typed(tmp_path, "learn", "press", "status").stdout
+    assert stands == "press: the bundle's own head is in use, no candidate\n"
+
+
+def test_days_are_learned_by_a_daemon_only(tmp_path: Path) -> None:
+    config(tmp_path, LOUD)
+    refused = typed(tmp_path, "learn", "press", "--over", "168")
+    assert (refused.returncode, "no daemon runs that could listen so long" in refused.stderr) == (78, True)
