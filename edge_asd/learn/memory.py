@@ -40,7 +40,7 @@ class Memory:
     """(N) operating point of each, as who taught it called it"""
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """``indicators`` (N, 3): level, crest, kurtosis; ``mean`` and ``maximum`` (N, M); ``output.NAME`` (N, B, …);
-    ``day`` (N,) on which it was heard, a whole number"""
+    ``day`` (N,) on which it was heard, a whole number; 0 where nobody knows"""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -78,8 +78,8 @@ class Memory:
 
     @property
     def days(self) -> int:
-        """On how many they were heard."""
-        return int(np.unique(self.features[DAY]).size)
+        """On how many they were heard; 1 where nobody knows."""
+        return max(1, np.unique(self.features[DAY][self.features[DAY] > 0]).size)
 
     def counts(self) -> dict[str, int]:
         """Clips by operating point."""

@@ -73,7 +73,7 @@ class Order(BaseModel):
     """operating point to be added; None: all is learned anew"""
     alarms: bool = False
     """clips of alarms count, too"""
-    every: int = Field(default=1, ge=1)
+    every: int = Field(default=1, ge=1, exclude_if=lambda every: every == 1)
     """one clip of so many is learned, so that a few minutes may tell of many days"""
     by: str | None = None
     """who wants it"""

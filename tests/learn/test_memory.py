@@ -54,6 +54,26 @@ def test_a_band_that_is_louder_by_more_than_that_makes_it_another_clip() -> None
     assert not told.knows(clip(np.array([0, 0, 0, 1.1 * SAME_DB])))
 
 
+def test_days_are_counted_where_they_are_known_and_one_where_nobody_knows() -> None:
+    told = Memory()
+    for day in (738_000, 0, 738_001, 738_000):
+        told = told.with_clip(clip(np.arange(4.0) + len(told)), FIRST, day)
+    assert Memory.of(told.tensors()).days == 2
+    assert told.some([1]).days == 1
+    of_before = {name: value for name, value in told.tensors().items() if name != "day"}
+    assert Memory.of(of_before).days == 1
+    assert Memory.of(of_before).plus(told).days == 2
+
+
+def test_memories_follow_each_other() -> None:
+    first, more = memory(np.arange(8.0).reshape(2, 4)), memory(np.ones((1, 4)), ("hot",))
+    both = first.plus(more)
+    assert (both.points, both.some([2]).points) == ((FIRST, FIRST, "hot"), ("hot",))
+    np.testing.assert_array_equal(both.features["mean"], np.concatenate([first.features["mean"], np.ones((1, 4))]))
+    assert Memory().plus(more) is more
+    assert more.plus(Memory()) is more
+
+
 def test_what_was_added_is_the_target_domain() -> None:
     told = memory(np.arange(8.0).reshape(2, 4), (FIRST, "hot"))
     assert [normal.target for normal in told.normals()] == [False, True]

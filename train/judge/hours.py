@@ -206,7 +206,7 @@ def _listen(path: Path, watch: Watch, work: Path, shift: Shift) -> None:
     write_whole(_file(work, shift), save(flat))
 
 
-def _remembered(bundle: Bundle, clips: Iterable[NDArray[np.float32]], day: int = LESSON) -> Memory:
+def _remembered(bundle: Bundle, clips: Iterable[NDArray[np.float32]], day: int = 1) -> Memory:
     """What a device would keep of them."""
     listener = bundle.listener(next(iter(bundle.heads)))
     single = [
