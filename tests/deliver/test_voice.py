@@ -113,6 +113,8 @@ def test_an_event_is_spelled_as_the_contract_says() -> None:
             "deadband": 0.5,
             "on_delay_seconds": 30.0,
             "clips_over": 3,
+            "sum": None,
+            "sum_limit": None,
             "health_index": 8,
             "level_dbfs": -31.75,
             "segment_scores": [2.25, 2.5],
