@@ -146,7 +146,7 @@ class Evidence(Shape):
     operating point and number; null when the bundle names none"""
     words: tuple[str, ...] = ()
     """of the parts that are off what each says, as ``spectrum 4.2 σ: band 3.1–4.0 kHz +9.3 dB``; who adds most to the
-    score speaks first"""
+    score speaks first, but for a sum of more than half its limit"""
 
 
 class _OfAlarm(_OfMachine):

@@ -26,6 +26,8 @@ from edge_asd.deliver.payload import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edge_asd.alarm.alarm import Alarm, Policy
     from edge_asd.alarm.drift import Shift
     from edge_asd.alarm.flood import FloodNotice
@@ -201,8 +203,13 @@ class Voice:
             bands={str(hertz): share for hertz, share in clip.why.bands.items()},
             indicators=clip.why.indicators,
             nearest=clip.why.nearest,
-            words=clip.why.words,
+            words=(*self._for_long(alarm), *clip.why.words),
         )
+
+    def _for_long(self, alarm: Alarm) -> Iterator[str]:
+        """What no part of a single clip can say."""
+        if self.policy.cusum and alarm.sum > self.policy.limit / 2:
+            yield f"a little strange for long: sum {alarm.sum:.1f}, an alarm from {self.policy.limit:.1f} on"
 
 
 def flood_event(node: str, stamp: Stamp, notice: FloodNotice) -> FloodEvent:

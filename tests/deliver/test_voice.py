@@ -70,6 +70,16 @@ def test_a_score_is_spelled_as_the_contract_says() -> None:
     }
 
 
+def test_what_is_a_little_strange_for_long_is_said_first_and_in_numbers() -> None:
+    patient = replace(VOICE, policy=replace(VOICE.policy, cusum=True))
+    limit = patient.policy.limit
+    loud, calm = (patient.evidence(replace(RAISED, sum=total), CLIP) for total in (limit, limit / 3))
+    assert (loud.sum, loud.sum_limit) == (limit, limit)
+    assert loud.words == (f"a little strange for long: sum {limit:.1f}, an alarm from {limit:.1f} on", *CLIP.why.words)
+    assert calm.words == CLIP.why.words
+    assert VOICE.evidence(replace(RAISED, sum=limit), CLIP).words == CLIP.why.words
+
+
 def test_an_event_is_spelled_as_the_contract_says() -> None:
     event, _ = VOICE.transition(STAMP, Transition.ACTIVATED, STANDING)
     message = TOPICS.event(event)
