@@ -391,7 +391,7 @@ def test_a_lesson_over_a_week_is_left_to_the_daemon(
         told, complaint = typed("learn", "press", *arguments).communicate(timeout=SLOW_S)
         return told or complaint
 
-    assert "beginning" in said("--minutes", "0.5", "--over", "0.05")
+    assert "beginning" in said("--minutes", "0.5", "--over", "0.02")
     notebook = Notebook.of(tmp_path / "state", "press")
     until(lambda: notebook.slots().candidate, SLOW_S, lambda: said("status"))
     assert said("status").startswith("press: the bundle's own head is in use, candidate 1; done: 0.5 of 0.5 minutes")
