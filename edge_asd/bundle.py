@@ -65,7 +65,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-SEVERAL_DAYS = 5
+SEVERAL_DAYS, SEVERAL_CLIPS = 5, 50
 """a head that knows fewer takes another day for a little strange, all day long (docs/lab.md)"""
 
 
@@ -103,7 +103,7 @@ class HeadCard(_Table):
     @property
     def knows_days(self) -> bool:
         """How days differ is part of what it takes for normal."""
-        return self.days >= SEVERAL_DAYS
+        return self.days >= SEVERAL_DAYS and self.clips >= SEVERAL_CLIPS
 
     @field_serializer("fusion", mode="wrap")
     def _without_what_came_later(self, fusion: Fusion, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

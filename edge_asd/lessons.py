@@ -270,7 +270,7 @@ def _watched(minutes: float) -> Iterator[Tell]:
 
 
 def _said(proposal: Proposal) -> str:
-    from edge_asd.bundle import SEVERAL_DAYS  # noqa: PLC0415
+    from edge_asd.bundle import SEVERAL_CLIPS, SEVERAL_DAYS  # noqa: PLC0415
     from edge_asd.lesson import ALARMS_ADVICE, coverage  # noqa: PLC0415
 
     points = ", ".join(f"{name} ({clips} clips)" for name, clips in proposal.points.items())
@@ -280,7 +280,8 @@ def _said(proposal: Proposal) -> str:
         f"bank: {points}",
         f"alarm threshold {proposal.threshold:.2f}, {aim}; {proposal.over} of {proposal.clips} clips are over it",
     ]
-    lines += [f"of {proposal.days} days{SUMS if proposal.days >= SEVERAL_DAYS else ''}"] if proposal.days > 1 else []
+    several = proposal.days >= SEVERAL_DAYS and proposal.clips >= SEVERAL_CLIPS
+    lines += [f"of {proposal.days} days{SUMS if several else ''}"] if proposal.days > 1 else []
     lines += [f"{proposal.repeated} clips were heard before, and do not count"] if proposal.repeated else []
     lines += [f"{proposal.clipped} clips were at full scale, and do not count"] if proposal.clipped else []
     lines += [f"{proposal.strange} clips are an alarm, and do not count; {ALARMS_ADVICE}"] if proposal.strange else []

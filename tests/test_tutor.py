@@ -255,7 +255,7 @@ def test_a_clip_that_does_not_count_is_made_up_for_by_the_next(scene: Scene) -> 
 
 
 def test_a_head_that_knows_five_days_hears_what_is_a_little_strange_for_long(scene: Scene) -> None:
-    scene.order("start", minutes=0.5)
+    scene.order("start", minutes=1)
     scene.until_stage("listening")
     for _ in range(5):
         scene.hear(4)
@@ -266,16 +266,14 @@ def test_a_head_that_knows_five_days_hears_what_is_a_little_strange_for_long(sce
     scene.order("commit")
     scene.until_noted("learnt_speaks")
     assert ward.policy.cusum
-    scene.hear(10)
-    assert not ward.alarm.active
-    scene.source.level = 1.27 * LOUD
-    until(lambda: scene.hear() or ward.alarm.active, PATIENCE, lambda: ward.alarm)
-    raised = scene.told.bodies("machine/press/alarm")[-1]["evidence"]
-    assert raised["sum"] == raised["sum_limit"] == ward.policy.limit
+    scene.source.level = 1.3 * LOUD
+    until(lambda: scene.hear() or ward.alarm.sum > 0.5, PATIENCE, lambda: ward.alarm)
     scene.end()
     scene.begin()
     ward = scene.daemon.wards["press"]
-    assert (ward.policy.cusum, ward.alarm.active) == (True, True)
+    assert (ward.policy.cusum, ward.alarm.sum) == (True, 0.0)  # those clips are too long ago
+    scene.order("undo")
+    until(lambda: scene.hear() or not ward.policy.cusum, PATIENCE, lambda: ward.policy)
 
 
 @pytest.mark.parametrize("killed", [True, False])

@@ -287,8 +287,8 @@ class Proposal(Shape):
     few: bool
     """so few clips that more alarms will be false than the threshold promises: add to them, or learn longer"""
     days: int = 1
-    """on which they were heard; of five or more it knows how days differ, and what is a little strange for long raises
-    the alarm, too"""
+    """on which they were heard; of five or more, and by fifty clips, it knows how days differ, and what is a little
+    strange for long raises the alarm, too"""
 
 
 class LessonStage(StrEnum):
