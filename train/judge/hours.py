@@ -1,4 +1,4 @@
-"""Alarms, not AUC: what a lesson of some minutes is worth in the hours after it.
+"""Alarms, not AUC: what a lesson of some minutes, of one day or of several, is worth in the hours after it.
 
 A machine is learned as a device learns it (:mod:`edge_asd.learn.fit`), then judged clip by clip by the head and folded
 into the alarm, all by the daemon's own code. Two kinds of sound: rendered machines (:mod:`train.corpus.shift`), normal
