@@ -40,6 +40,12 @@ for file in map(pathlib.Path, sys.argv[1:]):
     print(json.dumps({part.name: part.z for part in clip.parts} | {"surprise": clip.surprise}))
 """
 """opening a bundle proves its golden clips, too"""
+SETTINGS = """
+state_dir = "/leaks"
+metrics.listen = ""
+sources.mic = { input = "file:/leaks/sound.wav", speed = 0 }
+machines.valve = { source = "mic", head = "rendered/valve/00" }
+"""
 
 
 class Board:
@@ -99,9 +105,15 @@ def test_scores_are_those_of_any_other_computer(board: Board, root: Path) -> Non
         assert theirs == pytest.approx(mine, abs=SAME)
 
 
-def test_the_demo_hears_the_fault(board: Board, figures: dict[str, str]) -> None:
+def test_the_daemon_hears_the_fault(board: Board, root: Path, figures: dict[str, str]) -> None:
+    """As fast as it can: an emulator may take as long for a clip as it lasts."""
+    leak = render_clip(machine("valve"), Room(), Condition(fault=FAULTS["valve"], severity=1.0), 30 * RATE, 7)
+    (root / "leaks").mkdir()
+    soundfile.write(root / "leaks/sound.wav", leak, RATE)
+    (root / "leaks/edge.toml").write_text(SETTINGS)
     began = time.monotonic()
-    told = [json.loads(line) for line in board.do("edge-asd", "demo", "--json")]
-    figures["arm64: the demo, emulated"] = f"{time.monotonic() - began:.0f} s"
+    board.do("edge-asd", "run", "--config", "/leaks/edge.toml")
+    figures["arm64: 30 s of a leak heard by the daemon, emulated"] = f"{time.monotonic() - began:.0f} s"
 
-    assert "activated" in [line["event"] for line in told]
+    told = [json.loads(line) for line in board.do("edge-asd", "events", "--state", "/leaks", "--json")]
+    assert "activated" in [event["event"] for event in told]
